@@ -1,0 +1,103 @@
+"""The operator's rights, in the one place that says what they are meant to be."""
+
+import pytest
+
+from tests.unit.helm.chart import NAMESPACE, VALUE_SETS, named, render
+
+OPERATOR = "trainyard-operator"
+EVERYWHERE = {
+    "trainyard.dev/trainingjobs": "get list watch",
+    "trainyard.dev/trainingjobs/status": "patch",
+    "trainyard.dev/computeclusters": "list watch",
+    "trainyard.dev/computeclusters/status": "patch",
+    "trainyard.dev/registeredmodels": "create list watch",
+    "trainyard.dev/registeredmodels/status": "patch",
+    "batch/jobs": "create list watch",
+    "/pods": "list watch",
+    "/nodes": "list watch",
+    "/configmaps": "get",
+    "/events": "create",
+    "authentication.k8s.io/tokenreviews": "create",
+}
+AT_HOME = {
+    "coordination.k8s.io/leases": "create",
+    "coordination.k8s.io/leases trainyard-operator": "get update",
+    "/secrets": "create",
+    "/secrets trainyard-gateway-tls": "get",
+    "/pods": "patch",
+}
+
+every_value_set = pytest.mark.parametrize("values", VALUE_SETS.values(), ids=VALUE_SETS)
+
+
+def rights(role):
+    """A role as {"group/resource name": "verbs"}; a resource that occurs twice is an error."""
+    found = {}
+    for rule in role["rules"]:
+        assert set(rule) <= {"apiGroups", "resources", "resourceNames", "verbs"}
+        for group in rule["apiGroups"]:
+            for resource in rule["resources"]:
+                key = " ".join([f"{group}/{resource}", *rule.get("resourceNames", [])])
+                assert key not in found
+                found[key] = " ".join(sorted(rule["verbs"]))
+    return found
+
+
+@every_value_set
+def test_the_operator_may_do_exactly_what_it_does(values):
+    objects = render(values)
+
+    assert rights(named(objects, "ClusterRole", OPERATOR)) == EVERYWHERE
+    assert rights(named(objects, "Role", OPERATOR)) == AT_HOME
+
+
+@every_value_set
+def test_no_role_has_a_wildcard(values):
+    roles = [o for o in render(values) if o["kind"] in {"Role", "ClusterRole"}]
+
+    assert roles
+    assert not [r["metadata"]["name"] for r in roles for rule in r["rules"] for part in rule.values() if "*" in part]
+
+
+@every_value_set
+def test_no_right_on_secrets_reaches_beyond_the_operators_namespace(values):
+    cluster_roles = [o for o in render(values) if o["kind"] == "ClusterRole"]
+
+    assert not [r for r in cluster_roles for rule in r["rules"] if "secrets" in rule["resources"]]
+
+
+@every_value_set
+def test_every_binding_joins_a_role_of_the_chart_to_the_operators_account(values):
+    objects = render(values)
+    bindings = [o for o in objects if o["kind"] in {"RoleBinding", "ClusterRoleBinding"}]
+
+    assert len(bindings) == 2
+    for binding in bindings:
+        assert named(objects, binding["roleRef"]["kind"], binding["roleRef"]["name"])
+        (subject,) = binding["subjects"]
+        assert (subject["kind"], subject["namespace"]) == ("ServiceAccount", NAMESPACE)
+        assert named(objects, "ServiceAccount", subject["name"])
+
+
+@pytest.mark.parametrize(
+    ("role", "into", "verbs"),
+    [
+        ("trainyard-view", {"view", "edit", "admin"}, "get list watch"),
+        ("trainyard-edit", {"edit", "admin"}, "create delete deletecollection patch update"),
+    ],
+)
+def test_people_get_trainyards_kinds_through_the_clusters_own_roles(role, into, verbs):
+    found = named(render({}), "ClusterRole", role)
+    prefix = "rbac.authorization.k8s.io/aggregate-to-"
+    labels = found["metadata"]["labels"]
+
+    assert {label.removeprefix(prefix) for label, on in labels.items() if label.startswith(prefix) and on} == into
+    assert rights(found) == {
+        f"trainyard.dev/{kind}": verbs for kind in ("trainingjobs", "computeclusters", "registeredmodels")
+    }
+
+
+def test_roles_for_people_can_be_left_out():
+    names = [o["metadata"]["name"] for o in render({"userRoles": {"enabled": False}}) if o["kind"] == "ClusterRole"]
+
+    assert names == [OPERATOR]
