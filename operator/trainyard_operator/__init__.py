@@ -1,0 +1,1 @@
+"""Trainyard's operator: TrainingJob, ComputeCluster and RegisteredModel on any Kubernetes cluster."""

@@ -1,0 +1,87 @@
+"""Names that the whole operator agrees on: kinds, labels, and the names of children.
+
+The name of a child is a function of its parent alone, so that creating it twice is an `AlreadyExists`, never a twin.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from trainyard.contract import GROUP
+
+VERSION: Final = "v1alpha1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """One kind of the Kubernetes API, named without ambiguity."""
+
+    group: str
+    version: str
+    plural: str
+    kind: str
+    namespaced: bool = True
+
+    @property
+    def api_version(self) -> str:
+        """The `apiVersion` that objects of this kind carry."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+
+TRAINING_JOB: Final = Kind(group=GROUP, version=VERSION, plural="trainingjobs", kind="TrainingJob")
+COMPUTE_CLUSTER: Final = Kind(group=GROUP, version=VERSION, plural="computeclusters", kind="ComputeCluster")
+REGISTERED_MODEL: Final = Kind(group=GROUP, version=VERSION, plural="registeredmodels", kind="RegisteredModel")
+JOB: Final = Kind(group="batch", version="v1", plural="jobs", kind="Job")
+POD: Final = Kind(group="", version="v1", plural="pods", kind="Pod")
+NODE: Final = Kind(group="", version="v1", plural="nodes", kind="Node", namespaced=False)
+CONFIG_MAP: Final = Kind(group="", version="v1", plural="configmaps", kind="ConfigMap")
+EVENT: Final = Kind(group="", version="v1", plural="events", kind="Event")
+SECRET: Final = Kind(group="", version="v1", plural="secrets", kind="Secret")
+LEASE: Final = Kind(group="coordination.k8s.io", version="v1", plural="leases", kind="Lease")
+TOKEN_REVIEW: Final = Kind(
+    group="authentication.k8s.io", version="v1", plural="tokenreviews", kind="TokenReview", namespaced=False
+)
+
+# On a run's Job and pod. The uid is what the operator selects by: a name may be used again, a uid never.
+RUN_UID_LABEL: Final = f"{GROUP}/run-uid"
+TRAINING_JOB_LABEL: Final = f"{GROUP}/training-job"
+EXPERIMENT_LABEL: Final = f"{GROUP}/experiment"
+COMPUTE_CLUSTER_LABEL: Final = f"{GROUP}/compute-cluster"
+# On the operator's own pod that holds the lease: the gateway's Service selects it.
+LEADER_LABEL: Final = f"{GROUP}/leader"
+
+# Leaves room for the nine characters of `job_name` and for the six that the Job controller appends to a pod's name.
+MAX_TRAINING_JOB_NAME: Final = 52
+MAX_LABEL_VALUE: Final = 63
+
+_DIGEST_CHARS: Final = 8
+_OBJECT_NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
+_ENDS_LIKE_A_DIGEST = re.compile(rf"-[0-9a-f]{{{_DIGEST_CHARS}}}\Z")
+_NOT_ALLOWED = re.compile(r"[^a-z0-9]+")
+
+
+def job_name(training_job_name: str, uid: str) -> str:
+    """Return the name of the Job of a TrainingJob.
+
+    The uid keeps a TrainingJob that was deleted and created again apart from the Job that it had before.
+    """
+    return f"{training_job_name}-{uid[:8]}"
+
+
+def object_name(model_name: str) -> str:
+    """Return the name of the RegisteredModel object of the model called `model_name`.
+
+    A model's name that is a fit object name is kept. Every other one is made fit and gets a short digest of the whole,
+    and so does a name that only looks as if it had one already: hence ``sklearn_mnist``, ``sklearn-mnist`` and
+    ``Sklearn_mnist`` are three objects, and no model can be given a name that takes another one's object.
+    """
+    fits = len(model_name) <= MAX_LABEL_VALUE and _OBJECT_NAME.fullmatch(model_name) is not None
+    if fits and not _ENDS_LIKE_A_DIGEST.search(model_name):
+        return model_name
+    digest = hashlib.sha256(model_name.encode(errors="surrogatepass")).hexdigest()[:_DIGEST_CHARS]
+    room = MAX_LABEL_VALUE - len(digest) - 1
+    stem = _NOT_ALLOWED.sub("-", model_name.lower()).strip("-")[:room].rstrip("-") or "model"
+    return f"{stem}-{digest}"

@@ -1,0 +1,122 @@
+"""The closed lists of words in a status: phases, condition types and reasons, each with the sentence that documents it.
+
+They are part of the API: scripts and alerts match on them. docs/kinds/ is generated from them.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Self
+
+
+class Word(StrEnum):
+    """A string of the API that carries its own documentation."""
+
+    explanation: str
+
+    def __new__(cls, value: str, explanation: str) -> Self:
+        """Make the member `value`, documented by `explanation`."""
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.explanation = explanation
+        return member
+
+
+class Phase(Word):
+    """`status.phase` of a TrainingJob: for people; programs should read the conditions."""
+
+    PENDING = "Pending", "No pod yet: something that the run needs is missing, or its Job was just created."
+    PROVISIONING = "Provisioning", "A pod exists; it waits for a node, or fetches its image, source and inputs."
+    RUNNING = "Running", "The entry script is running."
+    FINALIZING = "Finalizing", "The script has ended; outputs are being saved or models registered."
+    COMPLETED = "Completed", "The script succeeded, its outputs are saved and its models registered."
+    FAILED = "Failed", "The run ended without success; `status.failure` says why."
+
+
+class TrainingJobCondition(Word):
+    """Condition types of a TrainingJob."""
+
+    READY = "Ready", "True once the run has completed; False while it is under way and after it has failed."
+    RECONCILING = "Reconciling", "Present, and True, only while the run is under way."
+    STALLED = "Stalled", "Present, and True, only when the run cannot go on without somebody's help."
+    COMPLETE = "Complete", "True once everything is done: wait for it with `kubectl wait --for=condition=Complete`."
+    FAILED = "Failed", "True once the run has ended without success; the reason says what went wrong."
+    OUTPUTS_SAVED = "OutputsSaved", "True once the outputs are in the object store together with their manifest."
+    MODEL_REGISTERED = "ModelRegistered", "True once every entry of `spec.models` has a model version that is Ready."
+
+
+class TrainingJobReason(Word):
+    """Reasons of a TrainingJob's conditions, of `status.failure` and of its Events."""
+
+    SOURCE_NOT_FOUND = "SourceNotFound", "The ConfigMap of `spec.source` does not exist; the run starts when it does."
+    CLUSTER_NOT_FOUND = (
+        "ClusterNotFound",
+        "The ComputeCluster of `spec.computeClusterRef` does not exist; the run starts when it does.",
+    )
+    POD_PENDING = "PodPending", "The Job exists and its pod is about to be created."
+    POD_UNSCHEDULABLE = "PodUnschedulable", "No node fits the pod now; the message repeats what the scheduler says."
+    IMAGE_PULL_FAILED = "ImagePullFailed", "The node cannot pull the image; the kubelet goes on trying."
+    CONTAINER_NOT_STARTING = "ContainerNotStarting", "The node cannot start a container; the message says why."
+    PREPARING = "Preparing", "Source and inputs are being fetched into the pod."
+    RUNNING = "Running", "The entry script is running."
+    SAVING_OUTPUTS = "SavingOutputs", "The script has ended and its outputs are being saved."
+    REGISTERING_MODEL = "RegisteringModel", "Outputs are saved; the model versions are being copied and sealed."
+    OUTPUTS_SAVED = "OutputsSaved", "The outputs are saved and their manifest is written."
+    MODEL_REGISTERED = "ModelRegistered", "Every model of the run has a version that is Ready."
+
+    COMPLETED = "Completed", "The run ended with success."
+    INVALID_SPEC = "InvalidSpec", "The spec says something that cannot work; the message names the field and the fix."
+    SOURCE_INVALID = "SourceInvalid", "The source cannot be used, or it does not contain the entry script."
+    INPUT_NOT_FOUND = "InputNotFound", "An input's path holds no file in the namespace's datastore."
+    INPUT_FAILED = "InputFailed", "An input exists but could not be brought into the pod, for example for lack of disk."
+    SCRIPT_FAILED = "ScriptFailed", "The entry script ended with an exit code other than 0, or by a signal."
+    OUT_OF_MEMORY = "OutOfMemory", "The container was killed because it reached its memory limit."
+    OUTPUTS_NOT_SAVED = "OutputsNotSaved", "The script succeeded but its outputs could not be saved."
+    MODEL_PATH_NOT_FOUND = (
+        "ModelPathNotFound",
+        "The run saved no file at a model's `path`; the message lists what it saved.",
+    )
+    MODEL_NOT_REGISTERED = "ModelNotRegistered", "A model version could not be made from the run's outputs."
+    NODE_LOST = "NodeLost", "The node went away under the run and the run was not started again."
+    JOB_DELETED = "JobDeleted", "Somebody deleted the run's Job before it had ended."
+    RUN_FAILED = "RunFailed", "The run ended without saying why; its pod and log may tell more."
+
+
+class ComputeClusterCondition(Word):
+    """Condition types of a ComputeCluster."""
+
+    READY = "Ready", "True when at least one of the cluster's nodes can take runs."
+    STALLED = "Stalled", "Present, and True, only when the cluster cannot work without somebody's help."
+
+
+class ComputeClusterReason(Word):
+    """Reasons of a ComputeCluster's conditions and Events."""
+
+    NODES_READY = "NodesReady", "At least one node can take runs."
+    NO_NODES = "NoNodes", "No node has the labels of `spec.provider.existing.nodeSelector`."
+    NODES_NOT_READY = "NodesNotReady", "Nodes have the labels, but none of them can take runs now."
+    INVALID_SPEC = "InvalidSpec", "The spec says something that cannot work; the message names the field and the fix."
+
+
+class RegisteredModelCondition(Word):
+    """Condition types of a RegisteredModel."""
+
+    READY = "Ready", "True when the latest version can be used."
+
+
+class RegisteredModelReason(Word):
+    """Reasons of a RegisteredModel's conditions and Events."""
+
+    VERSION_READY = "VersionReady", "The latest version's files and its manifest are in the object store."
+    VERSION_PENDING = "VersionPending", "The latest version's files are being copied."
+    VERSION_FAILED = "VersionFailed", "The latest version could not be made; its entry in `status.versions` says why."
+    NO_VERSIONS = "NoVersions", "Nothing has been registered under this name yet."
+    INVALID_SPEC = "InvalidSpec", "The spec says something that cannot work; the message names the field and the fix."
+
+
+class VersionState(Word):
+    """`state` of one version of a RegisteredModel."""
+
+    PENDING = "Pending", "The number is taken and the files are being copied."
+    READY = "Ready", "Files and manifest are complete and never change again."
+    FAILED = "Failed", "This version has no usable files and never will; its number is not used again."

@@ -1,0 +1,184 @@
+"""From a TrainingJob to its batch/v1 Job: one pod, restricted, holding no credential but the gateway's token."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from trainyard import contract
+from trainyard_operator.api.names import (
+    COMPUTE_CLUSTER_LABEL,
+    EXPERIMENT_LABEL,
+    JOB,
+    RUN_UID_LABEL,
+    TRAINING_JOB,
+    TRAINING_JOB_LABEL,
+    job_name,
+)
+from trainyard_operator.api.training_job import TrainingJobSpec
+from trainyard_operator.domain.pod import PREPARE, TRAIN
+from trainyard_operator.providers.existing import Placement
+
+JsonObject = dict[str, Any]
+
+USER_ID = 65532
+TOKEN_SECONDS = 3600
+GRACE_SECONDS = 60
+RUNNER_IN_IMAGE = "/opt/trainyard/runner.pyz"
+RUNNER_IN_POD = f"{contract.LIBRARY_DIR}/runner.pyz"
+# Isolated and without site-packages: the runner must work the same in every image, whatever its Python holds.
+PYTHON = ("python3", "-I", "-S")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PodSettings:
+    """What the operator's own configuration says about the pods of runs."""
+
+    trainer_image: str
+    gateway_url: str
+    gateway_ca: str
+    pull_policy: str = "IfNotPresent"
+    default_requests: Mapping[str, str] = field(default_factory=dict)
+    # Downloading needs little, and a run that asks for little memory must still get its inputs.
+    prepare_requests: Mapping[str, str] = field(default_factory=lambda: {"cpu": "100m", "memory": "128Mi"})
+    prepare_limits: Mapping[str, str] = field(default_factory=lambda: {"memory": "512Mi"})
+
+
+def build_job(
+    *, parent: Mapping[str, Any], spec: TrainingJobSpec, placement: Placement | None, settings: PodSettings
+) -> JsonObject:
+    """Return the Job of `parent`.
+
+    One pod at a time (`podReplacementPolicy: Failed`), and a pod lost with its node does not count as a failure of
+    the script (`podFailurePolicy` ignores `DisruptionTarget`): the Job controller then makes another one.
+    """
+    meta = parent["metadata"]
+    labels = {
+        RUN_UID_LABEL: meta["uid"],
+        TRAINING_JOB_LABEL: meta["name"],
+        EXPERIMENT_LABEL: spec.experiment,
+        **({COMPUTE_CLUSTER_LABEL: spec.cluster_name} if spec.cluster_name else {}),
+    }
+    return {
+        "apiVersion": JOB.api_version,
+        "kind": JOB.kind,
+        "metadata": {
+            "name": job_name(meta["name"], meta["uid"]),
+            "namespace": meta["namespace"],
+            "labels": labels,
+            "ownerReferences": [owner_reference(parent)],
+        },
+        "spec": {
+            "backoffLimit": 0,
+            "completions": 1,
+            "parallelism": 1,
+            "podReplacementPolicy": "Failed",
+            "podFailurePolicy": {
+                "rules": [{"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}]
+            },
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": _pod_spec(meta=meta, spec=spec, placement=placement, settings=settings),
+            },
+        },
+    }
+
+
+def owner_reference(parent: Mapping[str, Any]) -> JsonObject:
+    """Return the controller reference to a TrainingJob.
+
+    It does not block its owner's deletion: where admission checks that, blocking takes rights on finalizers.
+    """
+    return {
+        "apiVersion": TRAINING_JOB.api_version,
+        "kind": TRAINING_JOB.kind,
+        "name": parent["metadata"]["name"],
+        "uid": parent["metadata"]["uid"],
+        "controller": True,
+    }
+
+
+def _pod_spec(
+    *, meta: Mapping[str, Any], spec: TrainingJobSpec, placement: Placement | None, settings: PodSettings
+) -> JsonObject:
+    common = [
+        {"name": contract.ENV_GATEWAY, "value": settings.gateway_url},
+        {"name": contract.ENV_CA, "value": settings.gateway_ca},
+        {"name": contract.ENV_RUN_NAME, "value": meta["name"]},
+        {"name": contract.ENV_RUN_NAMESPACE, "value": meta["namespace"]},
+        {"name": contract.ENV_RUN_UID, "value": meta["uid"]},
+        {"name": contract.ENV_EXPERIMENT, "value": spec.experiment},
+        {"name": "HOME", "value": "/tmp"},  # noqa: S108 - a volume of the pod's own
+    ]
+    # The kubelet expands $(NAME) in values; a doubled dollar is its escape, and the value arrives as it was written.
+    variables = [{"name": name, "value": value.replace("$", "$$")} for name, value in spec.variables.items()]
+    requests = dict(spec.requests) or {
+        name: value for name, value in settings.default_requests.items() if name not in spec.limits
+    }
+    pod: JsonObject = {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": GRACE_SECONDS,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": USER_ID,
+            "runAsGroup": USER_ID,
+            "fsGroup": USER_ID,
+            "fsGroupChangePolicy": "OnRootMismatch",
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "initContainers": [
+            {
+                **_container(name=PREPARE, image=settings.trainer_image, settings=settings, inputs_read_only=False),
+                "command": [*PYTHON, RUNNER_IN_IMAGE, "prepare"],
+                "env": common,
+                "resources": {"requests": dict(settings.prepare_requests), "limits": dict(settings.prepare_limits)},
+            }
+        ],
+        "containers": [
+            {
+                **_container(
+                    name=TRAIN, image=spec.image or settings.trainer_image, settings=settings, inputs_read_only=True
+                ),
+                "command": [*PYTHON, RUNNER_IN_POD, "execute"],
+                "env": [*variables, *common],
+                "resources": {"requests": requests, "limits": dict(spec.limits)},
+            }
+        ],
+        "volumes": _volumes(),
+    }
+    if placement is not None:
+        pod["nodeSelector"] = dict(placement.node_selector)
+        pod["tolerations"] = [dict(toleration) for toleration in placement.tolerations]
+    return pod
+
+
+def _container(*, name: str, image: str, settings: PodSettings, inputs_read_only: bool) -> JsonObject:
+    return {
+        "name": name,
+        "image": image,
+        "imagePullPolicy": settings.pull_policy,
+        "workingDir": contract.WORK_DIR,
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": [
+            {"name": "trainyard", "mountPath": contract.HOME},
+            {"name": "workspace", "mountPath": contract.WORK_DIR},
+            {"name": "inputs", "mountPath": contract.INPUTS_DIR, "readOnly": inputs_read_only},
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a volume of the pod's own
+            {"name": "token", "mountPath": contract.TOKEN_FILE.rpartition("/")[0], "readOnly": True},
+        ],
+    }
+
+
+def _volumes() -> list[JsonObject]:
+    token = {"audience": contract.TOKEN_AUDIENCE, "expirationSeconds": TOKEN_SECONDS, "path": "token"}
+    return [
+        *({"name": name, "emptyDir": {}} for name in ("trainyard", "workspace", "inputs", "tmp")),
+        {"name": "token", "projected": {"defaultMode": 0o440, "sources": [{"serviceAccountToken": token}]}},
+    ]

@@ -1,0 +1,53 @@
+"""What a reconcile wants done: the only way in which pure code reaches the world."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+JsonObject = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """A Kubernetes Event about the planned object, posted after the status write that it speaks of."""
+
+    type: Literal["Normal", "Warning"]
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class VersionRequest:
+    """A wish for one version of a model, identified for ever by `key`: asking twice gives the same version.
+
+    `entry` is the version's status entry but for what the allocation fills in: number, id, key, state and time.
+    """
+
+    model: str  # object name of the RegisteredModel
+    key: str
+    entry: JsonObject
+
+
+@dataclass(frozen=True, kw_only=True)
+class VersionCopy:
+    """Bytes to copy from a run's outputs into a version's folder; doing it twice changes nothing."""
+
+    model_name: str
+    version: int
+    entry: JsonObject  # the version's status entry
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The outcome of planning one object. The empty plan is what a converged object gets.
+
+    `status` is the whole new status, or None where nothing changes. Executed in field order; Events last.
+    """
+
+    create: tuple[JsonObject, ...] = ()
+    register: tuple[VersionRequest, ...] = ()
+    copy: tuple[VersionCopy, ...] = ()
+    status: JsonObject | None = None
+    events: tuple[Event, ...] = ()
+    requeue_after: float | None = None

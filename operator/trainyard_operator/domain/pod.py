@@ -1,0 +1,174 @@
+"""What the pod of a run says, in the terms of a run.
+
+A pod is read once into `PodFacts`; nothing else of the domain looks into a pod's status. The termination message comes
+from a container that a user's script shares, so it is read with suspicion.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from trainyard.contract import MAX_LOG_TAIL_BYTES, MAX_TERMINATION_BYTES, MetricValue
+from trainyard_operator.domain.conditions import shorten
+from trainyard_operator.domain.metrics import bounded
+
+PREPARE = "prepare"
+TRAIN = "train"
+
+IMAGE_TROUBLE = frozenset(
+    {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
+)
+START_TROUBLE = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError", "StartError"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trouble:
+    """Why a container does not start: the kubelet's reason and words, and the image it is about."""
+
+    reason: str
+    message: str
+    image: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """How a container ended; the fields after `killed_for_memory` are from its termination message, if it has one."""
+
+    container: str
+    exit_code: int
+    signal: int | None
+    killed_for_memory: bool
+    reason: str | None = None
+    message: str = ""
+    metrics: Mapping[str, MetricValue] = field(default_factory=dict)
+    manifest_sha256: str | None = None
+    warnings: tuple[str, ...] = ()
+    log_tail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PodFacts:
+    """One pod of a run."""
+
+    name: str
+    created: str
+    node: str | None
+    phase: str
+    disrupted: str | None  # the words of a DisruptionTarget condition
+    unschedulable: str | None  # the scheduler's words
+    trouble: Trouble | None
+    preparing: bool
+    running: bool
+    started: str | None  # when the container `train` started
+    ending: Ending | None  # of `train`, or of a failed `prepare`
+    image_digest: str | None
+
+
+def read_pod(pod: Mapping[str, Any]) -> PodFacts:
+    """Return the facts of `pod` (a slim or whole Pod)."""
+    meta, status = pod["metadata"], pod.get("status") or {}
+    conditions = {c.get("type"): c for c in status.get("conditions") or ()}
+    containers = {c.get("name"): c for c in status.get("containerStatuses") or ()}
+    inits = {c.get("name"): c for c in status.get("initContainerStatuses") or ()}
+    train, prepare = containers.get(TRAIN, {}), inits.get(PREPARE, {})
+    ending = _ending(TRAIN, train)
+    prepared = _ending(PREPARE, prepare)
+    if ending is None and prepared is not None and prepared.exit_code != 0:
+        ending = prepared
+    scheduled, target = conditions.get("PodScheduled", {}), conditions.get("DisruptionTarget", {})
+    return PodFacts(
+        name=meta["name"],
+        created=meta.get("creationTimestamp", ""),
+        node=(pod.get("spec") or {}).get("nodeName"),
+        phase=status.get("phase", "Pending"),
+        disrupted=target.get("message", "the pod was disrupted") if target.get("status") == "True" else None,
+        unschedulable=(
+            scheduled.get("message", "")
+            if scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable"
+            else None
+        ),
+        trouble=_trouble([prepare, train]),
+        preparing="running" in (prepare.get("state") or {}),
+        running="running" in (train.get("state") or {}),
+        started=_started(train),
+        ending=ending,
+        image_digest=_digest(train.get("imageID")),
+    )
+
+
+def newest(pods: Sequence[Mapping[str, Any]]) -> PodFacts | None:
+    """Return the facts of the pod that speaks for the run now: the youngest one that is not being deleted."""
+    facts = [(bool(p["metadata"].get("deletionTimestamp")), read_pod(p)) for p in pods]
+    facts.sort(key=lambda pair: (not pair[0], pair[1].created, pair[1].name))
+    return facts[-1][1] if facts else None
+
+
+def _started(train: Mapping[str, Any]) -> str | None:
+    state = train.get("state") or {}
+    since = (state.get("running") or state.get("terminated") or {}).get("startedAt")
+    return since if isinstance(since, str) and since else None
+
+
+def _trouble(statuses: Sequence[Mapping[str, Any]]) -> Trouble | None:
+    for status in statuses:
+        waiting = (status.get("state") or {}).get("waiting") or {}
+        reason = waiting.get("reason", "")
+        if reason in IMAGE_TROUBLE or reason in START_TROUBLE:
+            return Trouble(reason=reason, message=waiting.get("message", ""), image=status.get("image", ""))
+    return None
+
+
+def _ending(name: str, status: Mapping[str, Any]) -> Ending | None:
+    terminated = (status.get("state") or {}).get("terminated")
+    if not terminated:
+        return None
+    said = read_termination(terminated.get("message", ""))
+    if said.get("container") not in {None, name}:
+        said = {}
+    code = int(terminated.get("exitCode", 0))
+    signal = _within(said.get("signal"), 1, 64) or _within(terminated.get("signal"), 1, 64)
+    reported = _within(said.get("exitCode"), 0, 255)
+    warnings = said.get("warnings")
+    return Ending(
+        container=name,
+        exit_code=reported if reported is not None and code != 0 else code,
+        signal=signal,
+        killed_for_memory=terminated.get("reason") == "OOMKilled",
+        reason=_text(said.get("reason"), 64) or None,
+        message=_text(said.get("message"), 1024),
+        metrics=bounded(said.get("metrics")),
+        manifest_sha256=_text(said.get("manifestSha256"), 64) or None,
+        warnings=tuple(_text(w, 256) for w in warnings[:20]) if isinstance(warnings, list) else (),
+        log_tail=_tail(_text(said.get("logTail"), MAX_TERMINATION_BYTES)),
+    )
+
+
+def read_termination(message: str) -> dict[str, Any]:
+    """Return the document of a termination message, or an empty one where it is no JSON object of ours."""
+    try:
+        document = json.loads(message)
+    except (ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) and document.get("version") == 1 else {}
+
+
+def _within(value: object, least: int, most: int) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and least <= value <= most else None
+
+
+def _text(value: object, limit: int) -> str:
+    return shorten(value, limit) if isinstance(value, str) else ""
+
+
+def _tail(text: str) -> str:
+    return text.encode(errors="replace")[-MAX_LOG_TAIL_BYTES:].decode(errors="ignore")
+
+
+def _digest(image_id: str | None) -> str | None:
+    if not image_id:
+        return None
+    digest = image_id.rsplit("@", 1)[-1]
+    return digest if digest.startswith("sha256:") else None

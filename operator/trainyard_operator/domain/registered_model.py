@@ -1,0 +1,126 @@
+"""Planning a RegisteredModel: bring every taken version number to Ready or Failed, and say how the latest one is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from trainyard_operator.api.names import object_name
+from trainyard_operator.api.reasons import RegisteredModelCondition as Type
+from trainyard_operator.api.reasons import RegisteredModelReason as Reason
+from trainyard_operator.api.reasons import VersionState
+from trainyard_operator.domain.conditions import Condition, merge, shorten
+from trainyard_operator.domain.plan import Event, Plan, VersionCopy
+
+JsonObject = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sealed:
+    """A version whose manifest is written: nothing of it changes any more."""
+
+    manifest_sha256: str
+    files: int
+    bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelView:
+    """What is known of the pending versions of a model, by version number."""
+
+    folder_uri: str  # where the versions' folders are, with a trailing slash
+    sealed: Mapping[int, Sealed] = field(default_factory=dict)
+    refused: Mapping[int, str] = field(default_factory=dict)
+
+
+def plan_registered_model(parent: Mapping[str, Any], view: ModelView, now: datetime) -> Plan:
+    """Return the next step of a model: copies for versions without a manifest, states for those that have one."""
+    old: Mapping[str, Any] = parent.get("status") or {}
+    name = parent["spec"]["modelName"]
+    wished = object_name(name)
+    if parent["metadata"]["name"] != wished:
+        words = (
+            f"metadata.name: the RegisteredModel of spec.modelName {name} must be called {wished}: "
+            "create it under that name and delete this one"
+        )
+        return _written(parent, old, dict(old), _condition(Reason.INVALID_SPEC, words), now)
+    versions = [_settle(entry, view) for entry in old.get("versions") or ()]
+    copies = tuple(
+        VersionCopy(model_name=name, version=entry["version"], entry=dict(entry))
+        for entry in versions
+        if entry["state"] == VersionState.PENDING
+    )
+    status = {**old, **({"versions": versions} if versions else {})}
+    plan = _written(parent, old, status, _state(versions), now)
+    return Plan(copy=copies, status=plan.status, events=plan.events)
+
+
+def _settle(entry: Mapping[str, Any], view: ModelView) -> JsonObject:
+    number = entry["version"]
+    if entry["state"] != VersionState.PENDING:
+        return dict(entry)
+    if number in view.sealed:
+        sealed = view.sealed[number]
+        return {
+            **entry,
+            "state": VersionState.READY.value,
+            "uri": f"{view.folder_uri}{number}/",
+            "manifestSha256": sealed.manifest_sha256,
+            "files": sealed.files,
+            "bytes": sealed.bytes,
+        }
+    if number in view.refused:
+        return {**entry, "state": VersionState.FAILED.value, "message": shorten(view.refused[number], 512)}
+    return dict(entry)
+
+
+def _state(versions: list[JsonObject]) -> Condition:
+    if not versions:
+        return _condition(Reason.NO_VERSIONS, "nothing has been registered under this name yet")
+    latest = versions[-1]
+    if latest["state"] == VersionState.READY:
+        return _condition(Reason.VERSION_READY, f"{latest['id']} is ready")
+    if latest["state"] == VersionState.FAILED:
+        return _condition(Reason.VERSION_FAILED, f"{latest['id']} could not be made: {latest.get('message', '')}")
+    return _condition(Reason.VERSION_PENDING, f"the files of {latest['id']} are being copied")
+
+
+def _condition(reason: Reason, message: str) -> Condition:
+    return Condition(type=Type.READY.value, status=reason == Reason.VERSION_READY, reason=reason.value, message=message)
+
+
+def _written(
+    parent: Mapping[str, Any], old: Mapping[str, Any], new: JsonObject, ready: Condition, now: datetime
+) -> Plan:
+    generation = parent["metadata"]["generation"]
+    status = {
+        **new,
+        "observedGeneration": generation,
+        "conditions": merge(old=old.get("conditions") or [], wished=[ready], generation=generation, now=now),
+    }
+    if status == old:
+        return Plan()
+    return Plan(status=status, events=_story(old, status, ready))
+
+
+def _story(old: Mapping[str, Any], new: Mapping[str, Any], ready: Condition) -> tuple[Event, ...]:
+    before = {entry["version"]: entry["state"] for entry in old.get("versions") or ()}
+    events = []
+    for entry in new.get("versions") or ():
+        state = entry["state"]
+        if state == before.get(entry["version"]):
+            continue
+        if state == VersionState.READY:
+            run = (entry.get("run") or {}).get("name", "")
+            words = f"{entry['id']} is ready: {entry['files']} file(s), {entry['bytes']} bytes, from run {run}"
+            events.append(Event(type="Normal", reason=Reason.VERSION_READY.value, message=words))
+        elif state == VersionState.FAILED:
+            words = f"{entry['id']} could not be made: {entry.get('message', '')}"
+            events.append(Event(type="Warning", reason=Reason.VERSION_FAILED.value, message=words))
+    if ready.reason == Reason.INVALID_SPEC and not any(
+        c.get("reason") == Reason.INVALID_SPEC for c in old.get("conditions") or ()
+    ):
+        events.append(Event(type="Warning", reason=ready.reason, message=ready.message))
+    return tuple(events)

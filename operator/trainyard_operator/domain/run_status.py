@@ -1,0 +1,236 @@
+"""The status of a TrainingJob: built anew from a progress report, compared with what is there, told once in Events."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from trainyard.contract import MetricValue, Progress
+from trainyard_operator.api.reasons import Phase
+from trainyard_operator.api.reasons import TrainingJobCondition as Type
+from trainyard_operator.api.reasons import TrainingJobReason as Reason
+from trainyard_operator.domain.conditions import Condition, find, is_true, merge, parse_timestamp, shorten, timestamp
+from trainyard_operator.domain.plan import Event
+from trainyard_operator.domain.run_ending import Failure
+
+JsonObject = dict[str, Any]
+
+MAX_PHASES = 16
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_HUGE = 1e12  # no percentage and no number of seconds; NaN is not below it either
+# What only says more about the same state waits this long after the last write, so that a run costs few of them.
+METRICS_SECONDS = 3
+WORDS_SECONDS = 10
+
+_ENDED = frozenset({Phase.COMPLETED, Phase.FAILED})
+# Reasons that a person should act on: written at once and told as a Warning.
+_TROUBLE = frozenset(
+    {
+        Reason.SOURCE_NOT_FOUND,
+        Reason.CLUSTER_NOT_FOUND,
+        Reason.POD_UNSCHEDULABLE,
+        Reason.IMAGE_PULL_FAILED,
+        Reason.CONTAINER_NOT_STARTING,
+    }
+)
+_SLOW_CONDITIONS = frozenset({Type.OUTPUTS_SAVED, Type.MODEL_REGISTERED})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """Where a run stands: one phase, one reason, one sentence, and what is known beside them."""
+
+    phase: Phase
+    reason: Reason
+    message: str
+    job_name: str | None = None
+    pod_name: str | None = None
+    node: str | None = None
+    started: str | None = None
+    image_digest: str | None = None
+    source_sha256: str | None = None
+    metrics: Mapping[str, MetricValue] = field(default_factory=dict)
+    metric_summary: str | None = None
+    progress: Progress | None = None
+    outputs: JsonObject | None = None
+    logs_uri: str | None = None
+    models: Sequence[JsonObject] = ()
+    models_wished: bool = False
+    failure: Failure | None = None
+    unregistered: Failure | None = None  # why a model of a completed run has no version (yet)
+
+
+def build_status(*, parent: Mapping[str, Any], standing: Standing, now: datetime) -> JsonObject:
+    """Return the whole new status of `parent`. What is known once stays known, also when its witness is gone."""
+    old: Mapping[str, Any] = parent.get("status") or {}
+    phase = standing.phase
+    status: JsonObject = {
+        "observedGeneration": parent["metadata"]["generation"],
+        "phase": phase.value,
+        "phases": _phases(old.get("phases") or [], phase=phase, now=now),
+        "conditions": merge(
+            old=old.get("conditions") or [],
+            wished=_conditions(standing, saved=standing.outputs is not None or "outputs" in old),
+            generation=parent["metadata"]["generation"],
+            now=now,
+        ),
+    }
+    known = {
+        "jobName": standing.job_name,
+        "podName": standing.pod_name,
+        "nodeName": standing.node,
+        "metrics": dict(standing.metrics) or None,
+        "metricSummary": standing.metric_summary,
+        "progress": _progress(standing.progress, old.get("progress"), now=now),
+        "source": {"sha256": sha256} if (sha256 := standing.source_sha256) and _SHA256.fullmatch(sha256) else None,
+        "environment": {"imageDigest": standing.image_digest} if standing.image_digest else None,
+        "outputs": standing.outputs,
+        "logs": {"uri": standing.logs_uri} if standing.logs_uri else None,
+        "models": list(standing.models) or None,
+        "failure": standing.failure.as_status() if standing.failure else None,
+        "startTime": standing.started if "startTime" not in old else None,
+        "completionTime": timestamp(now) if phase in _ENDED and "completionTime" not in old else None,
+    }
+    for name, value in known.items():
+        kept = old.get(name) if value is None else value
+        if kept is not None:
+            status[name] = kept
+    if "completionTime" in status:
+        begun = status.get("startTime") or parent["metadata"].get("creationTimestamp") or status["completionTime"]
+        status["duration"] = _duration(parse_timestamp(status["completionTime"]) - parse_timestamp(begun))
+    return status
+
+
+def write_delay(
+    *, old: Mapping[str, Any], new: Mapping[str, Any], last_write: datetime | None, now: datetime
+) -> float | None:
+    """Return for how many seconds the write of `new` should wait; 0: write now, None: there is nothing to write."""
+    if old == new:
+        return None
+    if last_write is None or _urgent(old) != _urgent(new):
+        return 0.0
+    patience = METRICS_SECONDS if old.get("metrics") != new.get("metrics") else WORDS_SECONDS
+    return max(0.0, patience - (now - last_write).total_seconds())
+
+
+def story(*, old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Event, ...]:
+    """Return the Events that a change of status is worth: each chapter of a run once."""
+    events = []
+    before, after = find(old, Type.READY) or {}, find(new, Type.READY) or {}
+    reason, message = after.get("reason", ""), after.get("message", "")
+    failed = new.get("phase") == Phase.FAILED and old.get("phase") != Phase.FAILED
+    if failed or (reason in _TROUBLE and before.get("reason") != reason):
+        events.append(Event(type="Warning", reason=reason, message=message))
+    if "jobName" in new and "jobName" not in old:
+        events.append(Event(type="Normal", reason="JobCreated", message=f"Created the Job {new['jobName']}"))
+    if "startTime" in new and "startTime" not in old:
+        where = f" on node {new['nodeName']}" if "nodeName" in new else ""
+        events.append(Event(type="Normal", reason="Started", message=f"Started in pod {new.get('podName')}{where}"))
+    if new.get("phase") == Phase.COMPLETED and old.get("phase") != Phase.COMPLETED:
+        events.append(Event(type="Normal", reason=Reason.COMPLETED.value, message=message))
+    registered = [m["id"] for m in (new.get("models") or ())[len(old.get("models") or ()) :]]
+    if registered:
+        words = f"Registered {', '.join(registered)}"
+        events.append(Event(type="Normal", reason=Reason.MODEL_REGISTERED.value, message=words))
+    return tuple(events)
+
+
+def _urgent(status: Mapping[str, Any]) -> tuple[Any, ...]:
+    reason = (find(status, Type.READY) or {}).get("reason")
+    # Saving outputs and registering models mostly take less than a second: their conditions come with the last write.
+    conditions = {c["type"]: c["status"] for c in status.get("conditions") or () if c["type"] not in _SLOW_CONDITIONS}
+    return (
+        status.get("phase"),
+        reason if reason in _TROUBLE else None,
+        conditions,
+        status.get("failure"),
+        status.get("models"),
+        status.get("observedGeneration"),
+    )
+
+
+def _conditions(standing: Standing, *, saved: bool) -> list[Condition]:
+    reason, message = standing.reason.value, standing.message
+    completed, failed = standing.phase == Phase.COMPLETED, standing.phase == Phase.FAILED
+    wished = [Condition(type=Type.READY.value, status=completed, reason=reason, message=message)]
+    if completed:
+        wished.append(Condition(type=Type.COMPLETE.value, status=True, reason=reason, message=message))
+    elif failed:
+        wished += [
+            Condition(type=Type.FAILED.value, status=True, reason=reason, message=message),
+            Condition(type=Type.STALLED.value, status=True, reason=reason, message=message),
+        ]
+    else:
+        wished.append(Condition(type=Type.RECONCILING.value, status=True, reason=reason, message=message))
+    if saved:
+        words = "the outputs and their manifest are in the object store"
+        wished.append(
+            Condition(type=Type.OUTPUTS_SAVED.value, status=True, reason=Reason.OUTPUTS_SAVED.value, message=words)
+        )
+    elif failed:
+        wished.append(Condition(type=Type.OUTPUTS_SAVED.value, status=False, reason=reason, message=message))
+    if standing.models_wished:
+        wished.append(_registered(standing))
+    return wished
+
+
+def _registered(standing: Standing) -> Condition:
+    kind = Type.MODEL_REGISTERED.value
+    if standing.phase == Phase.COMPLETED:
+        missing = standing.unregistered
+        if missing is not None:
+            return Condition(type=kind, status=False, reason=missing.reason.value, message=missing.message)
+        names = ", ".join(str(model["id"]) for model in standing.models)
+        words = f"registered {names}"
+        return Condition(type=kind, status=True, reason=Reason.MODEL_REGISTERED.value, message=words)
+    return Condition(type=kind, status=False, reason=standing.reason.value, message=standing.message)
+
+
+def _phases(old: Sequence[Mapping[str, Any]], *, phase: Phase, now: datetime) -> list[JsonObject]:
+    phases = [dict(entry) for entry in old]
+    if phases and phases[-1]["name"] == phase:
+        return phases
+    moment = timestamp(now)
+    if phases:
+        phases[-1]["endTime"] = moment
+    phases.append({"name": phase.value, "startTime": moment})
+    if phase in _ENDED:
+        phases[-1]["endTime"] = moment
+    return phases[:1] + phases[1:][-(MAX_PHASES - 1) :]
+
+
+def _progress(new: Progress | None, old: Mapping[str, Any] | None, *, now: datetime) -> JsonObject | None:
+    if not new:
+        return None
+    said: JsonObject = {}
+    if _is_number(new.get("percent")):
+        said["percent"] = min(100, max(0, int(new["percent"])))
+    if _is_number(new.get("etaSeconds")):
+        said["etaSeconds"] = min(2**31 - 1, max(0, int(new["etaSeconds"])))
+    if isinstance(new.get("message"), str):
+        said["message"] = shorten(new["message"], 256)
+    if not said:
+        return None
+    if old and {name: value for name, value in old.items() if name != "updatedTime"} == said:
+        return dict(old)
+    return {**said, "updatedTime": timestamp(now)}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _HUGE
+
+
+def _duration(span: timedelta) -> str:
+    seconds = max(0, int(span.total_seconds()))
+    hours, rest = divmod(seconds, 3600)
+    minutes, seconds = divmod(rest, 60)
+    parts = [f"{hours}h" * bool(hours), f"{minutes}m" * bool(minutes), f"{seconds}s" * bool(seconds or not hours)]
+    return "".join(parts)
+
+
+def is_complete(status: Mapping[str, Any]) -> bool:
+    """Return whether a run has completed."""
+    return is_true(status, Type.COMPLETE)

@@ -1,0 +1,59 @@
+"""Everything that planning a TrainingJob may look at, gathered beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from trainyard.contract import Report, RunManifest
+from trainyard_operator.domain.job import PodSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfigMapSource:
+    """The ConfigMap of `spec.source`, looked at before the Job is made; `files` is None where it does not exist."""
+
+    files: frozenset[str] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SavedRun:
+    """The run's manifest in the object store, with the digest of its bytes."""
+
+    manifest: RunManifest
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreTrouble:
+    """The manifest could not be read; `final` where reading again cannot help."""
+
+    message: str
+    final: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """Where a run's things are in the object store."""
+
+    outputs_uri: str
+    logs_uri: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunView:
+    """A TrainingJob's surroundings at one moment."""
+
+    settings: PodSettings
+    places: Places
+    job: Mapping[str, Any] | None = None
+    pods: Sequence[Mapping[str, Any]] = ()
+    cluster: Mapping[str, Any] | None = None
+    source: ConfigMapSource | None = None
+    live: Report | None = None
+    source_sha256: str | None = None
+    saved: SavedRun | StoreTrouble | None = None
+    models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by object name
+    last_write: datetime | None = None  # of this object's status, by this process

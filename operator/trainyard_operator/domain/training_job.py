@@ -1,0 +1,297 @@
+"""Planning a TrainingJob: from its spec and surroundings to the next step, with no I/O and no clock.
+
+A run goes one way: look for what it needs, make its Job, watch its pod, read what it saved, register its models. Each
+call works the whole way out anew from what it is shown, so that an operator that was killed anywhere continues.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from trainyard.contract import Report
+from trainyard_operator.api.fields import SpecError
+from trainyard_operator.api.names import job_name
+from trainyard_operator.api.reasons import Phase
+from trainyard_operator.api.reasons import TrainingJobReason as Reason
+from trainyard_operator.api.training_job import TrainingJobSpec
+from trainyard_operator.domain.conditions import is_true, shorten
+from trainyard_operator.domain.job import build_job
+from trainyard_operator.domain.metrics import bounded, summary
+from trainyard_operator.domain.plan import Plan
+from trainyard_operator.domain.pod import IMAGE_TROUBLE, PodFacts, newest
+from trainyard_operator.domain.run_ending import Failure, deciding_pod, failure_of, has_finished
+from trainyard_operator.domain.run_models import Registration, registration
+from trainyard_operator.domain.run_status import Standing, build_status, is_complete, story, write_delay
+from trainyard_operator.domain.run_view import RunView, SavedRun, StoreTrouble
+from trainyard_operator.providers.existing import placement
+
+LOOK_AGAIN_SECONDS = 10.0  # for things that no watch tells about: a ConfigMap, the object store
+
+JsonObject = dict[str, Any]
+
+
+def plan_training_job(parent: Mapping[str, Any], view: RunView, now: datetime) -> Plan:
+    """Return the next step of a run. The plan of a run that has ended is empty unless `spec.models` has grown."""
+    old: Mapping[str, Any] = parent.get("status") or {}
+    grown = len(parent["spec"].get("models") or ()) > len(old.get("models") or ())
+    if old.get("phase") == Phase.FAILED or (is_complete(old) and not grown):
+        return Plan()
+    try:
+        spec = TrainingJobSpec.parse(parent["spec"])
+    except SpecError as error:
+        return _written(parent, view, now, _failed(parent, Failure(reason=Reason.INVALID_SPEC, message=str(error))))
+    if is_complete(old):
+        return _register_later(parent, spec, view, now)
+    if view.job is not None:
+        ended = has_finished(view.job)
+        return _end(parent, spec, view, now) if ended else _written(parent, view, now, _watch(parent, spec, view))
+    if "jobName" in old:
+        message = f"the Job {old['jobName']} was deleted before the run had ended: create the TrainingJob again"
+        return _written(parent, view, now, _failed(parent, Failure(reason=Reason.JOB_DELETED, message=message)))
+    return _begin(parent, spec, view, now)
+
+
+def _begin(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView, now: datetime) -> Plan:
+    missing = _missing(parent, spec, view)
+    if isinstance(missing, Failure):
+        return _written(parent, view, now, _failed(parent, missing))
+    if missing is not None:
+        return _written(
+            parent, view, now, replace(missing, models_wished=bool(spec.models)), look_again=LOOK_AGAIN_SECONDS
+        )
+    where = placement(view.cluster["spec"]["provider"]) if view.cluster else None
+    job = build_job(parent=parent, spec=spec, placement=where, settings=view.settings)
+    name = job["metadata"]["name"]
+    standing = Standing(
+        phase=Phase.PROVISIONING,
+        reason=Reason.POD_PENDING,
+        message=f"the Job {name} is created, its pod is on its way",
+        job_name=name,
+        logs_uri=view.places.logs_uri,
+        models_wished=bool(spec.models),
+    )
+    return replace(_written(parent, view, now, standing), create=(job,))
+
+
+def _missing(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView) -> Standing | Failure | None:
+    namespace = parent["metadata"]["namespace"]
+    if spec.cluster_name is not None and view.cluster is None:
+        words = (
+            f"spec.computeClusterRef.name: there is no ComputeCluster {spec.cluster_name} in namespace {namespace}; "
+            "the run starts when there is one"
+        )
+        return Standing(phase=Phase.PENDING, reason=Reason.CLUSTER_NOT_FOUND, message=words)
+    if view.source is None:
+        return None
+    if view.source.files is None:
+        words = (
+            f"spec.source.configMapRef.name: there is no ConfigMap {spec.config_map_name} in namespace {namespace}; "
+            "the run starts when there is one"
+        )
+        return Standing(phase=Phase.PENDING, reason=Reason.SOURCE_NOT_FOUND, message=words)
+    if spec.entry_script not in view.source.files:
+        listed = ", ".join(sorted(view.source.files)[:20]) or "nothing"
+        words = (
+            f"spec.entryScript: {spec.entry_script} is not in the ConfigMap {spec.config_map_name}, "
+            f"which holds {listed}"
+        )
+        return Failure(reason=Reason.SOURCE_INVALID, message=words)
+    return None
+
+
+def _watch(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView) -> Standing:
+    """Return where a run stands whose Job has not finished."""
+    pod = newest(view.pods)
+    base = _known(parent, spec, view, pod)
+    if pod is None:
+        words = f"the Job {base.job_name} is created, its pod is on its way"
+        return replace(base, phase=Phase.PROVISIONING, reason=Reason.POD_PENDING, message=words)
+    if pod.ending is not None:
+        return replace(base, phase=Phase.FINALIZING, reason=Reason.SAVING_OUTPUTS, message="the pod has ended")
+    if pod.running:
+        if view.live is not None and view.live.get("state") == "Finalizing":
+            words = "the script has ended, its outputs are being saved"
+            return replace(base, phase=Phase.FINALIZING, reason=Reason.SAVING_OUTPUTS, message=words)
+        words = f"{spec.entry_script} runs in pod {pod.name}"
+        return replace(base, phase=Phase.RUNNING, reason=Reason.RUNNING, message=words)
+    reason, words = _waiting(pod, view.live)
+    return replace(base, phase=Phase.PROVISIONING, reason=reason, message=words)
+
+
+def _waiting(pod: PodFacts, live: Report | None) -> tuple[Reason, str]:
+    if pod.unschedulable is not None:
+        return Reason.POD_UNSCHEDULABLE, f"no node can take the pod {pod.name}: {pod.unschedulable}"
+    if pod.trouble is not None and pod.trouble.reason in IMAGE_TROUBLE:
+        # The kubelet's words alternate between attempts; a sentence that stays the same costs no writes.
+        return Reason.IMAGE_PULL_FAILED, (
+            f"the image {pod.trouble.image} cannot be pulled: check spec.environment.image, and that the node may "
+            f"read it; `kubectl describe pod {pod.name}` has the registry's answer"
+        )
+    if pod.trouble is not None:
+        return Reason.CONTAINER_NOT_STARTING, f"{pod.trouble.reason}: {shorten(pod.trouble.message, 512)}"
+    if pod.preparing:
+        said = str(live.get("message") or "") if live else ""
+        return Reason.PREPARING, shorten(said, 256) or f"source and inputs are being fetched into {pod.name}"
+    where = f"node {pod.node}" if pod.node else "a node"
+    return Reason.POD_PENDING, f"the pod {pod.name} waits for {where} to start it"
+
+
+def _end(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView, now: datetime) -> Plan:
+    """Plan a run whose Job has finished: outputs first, then models, then its last word."""
+    job = view.job or {}
+    pod = deciding_pod(job, view.pods)
+    succeeded = is_true(job.get("status") or {}, "Complete")
+    standing = _known(parent, spec, view, pod)
+    failure = None if succeeded else failure_of(job=job, pod=pod, spec=spec)
+    if isinstance(view.saved, StoreTrouble):
+        if not view.saved.final and (succeeded or _has_manifest(pod)):
+            words = f"the outputs cannot be read back yet: {view.saved.message}"
+            waiting = replace(standing, phase=Phase.FINALIZING, reason=Reason.SAVING_OUTPUTS, message=words)
+            return _written(parent, view, now, waiting, look_again=LOOK_AGAIN_SECONDS)
+        failure = failure or Failure(reason=Reason.OUTPUTS_NOT_SAVED, message=view.saved.message)
+    if isinstance(view.saved, SavedRun) and failure is None and _differs(view.saved, pod):
+        words = "the manifest in the object store is not the one that the run wrote at its end"
+        failure = Failure(reason=Reason.OUTPUTS_NOT_SAVED, message=words)
+    if view.saved is None and failure is None:
+        words = "the script succeeded, but there is no manifest of its outputs in the object store"
+        failure = Failure(reason=Reason.OUTPUTS_NOT_SAVED, message=words)
+    if failure is not None or not isinstance(view.saved, SavedRun):
+        failure = failure or Failure(reason=Reason.RUN_FAILED, message="the run ended without a word")
+        return _written(parent, view, now, _ended_badly(standing, failure))
+    models = registration(
+        parent=parent, spec=spec, models=view.models, saved=view.saved, image_digest=standing.image_digest
+    )
+    return _finalize(parent, view, now, standing, models)
+
+
+def _finalize(
+    parent: Mapping[str, Any], view: RunView, now: datetime, standing: Standing, models: Registration
+) -> Plan:
+    standing = replace(standing, models=models.entries)
+    if models.waiting_for:
+        words = f"registering {', '.join(models.waiting_for)}"
+        standing = replace(standing, phase=Phase.FINALIZING, reason=Reason.REGISTERING_MODEL, message=words)
+    elif models.failure is not None:
+        standing = _ended_badly(standing, models.failure)
+    else:
+        words = _success(standing, models)
+        standing = replace(standing, phase=Phase.COMPLETED, reason=Reason.COMPLETED, message=words)
+    return replace(_written(parent, view, now, standing), create=models.create, register=models.register)
+
+
+def _register_later(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView, now: datetime) -> Plan:
+    """Plan the models that were added to a run after it had completed; whatever comes of them, it stays completed."""
+    old: Mapping[str, Any] = parent["status"]
+    standing = Standing(
+        phase=Phase.COMPLETED,
+        reason=Reason.COMPLETED,
+        message=next(c["message"] for c in old["conditions"] if c["type"] == "Complete"),
+        models=old.get("models") or (),
+        models_wished=True,
+    )
+    if not isinstance(view.saved, SavedRun):
+        words = view.saved.message if view.saved else "the run's manifest is gone from the object store"
+        trouble = Failure(reason=Reason.MODEL_NOT_REGISTERED, message=words)
+        again = LOOK_AGAIN_SECONDS if isinstance(view.saved, StoreTrouble) and not view.saved.final else None
+        return _written(parent, view, now, replace(standing, unregistered=trouble), look_again=again)
+    digest = (old.get("environment") or {}).get("imageDigest")
+    models = registration(parent=parent, spec=spec, models=view.models, saved=view.saved, image_digest=digest)
+    missing = models.failure
+    if models.waiting_for and missing is None:
+        words = f"registering {', '.join(models.waiting_for)}"
+        missing = Failure(reason=Reason.REGISTERING_MODEL, message=words)
+    plan = _written(parent, view, now, replace(standing, models=models.entries, unregistered=missing))
+    return replace(plan, create=models.create, register=models.register)
+
+
+def _known(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView, pod: PodFacts | None) -> Standing:
+    """Return what pod, live report and manifest tell, with a phase that the caller replaces."""
+    old: Mapping[str, Any] = parent.get("status") or {}
+    live: Report | Mapping[str, Any] = view.live or {}
+    metrics = bounded(live.get("metrics"))
+    if pod is not None and pod.ending is not None:
+        metrics = {**metrics, **pod.ending.metrics}
+    outputs, sha256 = None, view.source_sha256
+    if isinstance(view.saved, SavedRun):
+        manifest = view.saved.manifest
+        saved = bounded(manifest["metrics"])
+        # The manifest knows all metrics, but sorted; the order in which a script logged them is the better one.
+        metrics = {**{name: saved[name] for name in metrics if name in saved}, **saved}
+        sha256 = sha256 or manifest["sourceSha256"]
+        outputs = {
+            "uri": view.places.outputs_uri,
+            "files": len(manifest["outputs"]),
+            "bytes": sum(file["bytes"] for file in manifest["outputs"]),
+            "manifestSha256": view.saved.sha256,
+        }
+    metrics = metrics or dict(old.get("metrics") or {})
+    return Standing(
+        phase=Phase.PROVISIONING,
+        reason=Reason.POD_PENDING,
+        message="",
+        job_name=job_name(parent["metadata"]["name"], parent["metadata"]["uid"]),
+        pod_name=pod.name if pod else None,
+        node=pod.node if pod else None,
+        started=pod.started if pod else None,
+        image_digest=pod.image_digest if pod else None,
+        source_sha256=sha256,
+        metrics=metrics,
+        metric_summary=summary(metrics=metrics, parameters=spec.parameters, before=old.get("metricSummary")),
+        progress=live.get("progress"),
+        outputs=outputs,
+        logs_uri=view.places.logs_uri,
+        models_wished=bool(spec.models),
+    )
+
+
+def _has_manifest(pod: PodFacts | None) -> bool:
+    return pod is not None and pod.ending is not None and pod.ending.manifest_sha256 is not None
+
+
+def _differs(saved: SavedRun, pod: PodFacts | None) -> bool:
+    written = pod.ending.manifest_sha256 if pod is not None and pod.ending is not None else None
+    return written is not None and written != saved.sha256
+
+
+def _ended_badly(standing: Standing, failure: Failure) -> Standing:
+    return replace(standing, phase=Phase.FAILED, reason=failure.reason, message=failure.message, failure=failure)
+
+
+def _failed(parent: Mapping[str, Any], failure: Failure) -> Standing:
+    old: Mapping[str, Any] = parent.get("status") or {}
+    return Standing(
+        phase=Phase.FAILED,
+        reason=failure.reason,
+        message=failure.message,
+        failure=failure,
+        job_name=old.get("jobName"),
+        models_wished=bool(parent["spec"].get("models")) if isinstance(parent["spec"], Mapping) else False,
+    )
+
+
+def _success(standing: Standing, models: Registration) -> str:
+    outputs = standing.outputs or {}
+    files = outputs.get("files", 0)
+    words = [f"saved {files} output file{'s' * (files != 1)}"]
+    if standing.metric_summary:
+        words.insert(0, standing.metric_summary)
+    if models.entries:
+        words.append(f"registered {', '.join(str(entry['id']) for entry in models.entries)}")
+    return ", ".join(words)
+
+
+def _written(
+    parent: Mapping[str, Any], view: RunView, now: datetime, standing: Standing, *, look_again: float | None = None
+) -> Plan:
+    """Return the plan that brings the status to `standing`: now, later where it can wait, or not at all."""
+    old: Mapping[str, Any] = parent.get("status") or {}
+    new = build_status(parent=parent, standing=standing, now=now)
+    delay = write_delay(old=old, new=new, last_write=view.last_write, now=now)
+    if delay is None:
+        return Plan(requeue_after=look_again)
+    if delay > 0:
+        return Plan(requeue_after=min(delay, look_again) if look_again else delay)
+    return Plan(status=new, events=story(old=old, new=new), requeue_after=look_again)

@@ -1,0 +1,260 @@
+"""The wire format that the operator, the runner and the SDK share.
+
+Standard library only, and good for Python 3.9 and newer: this module is carried into training pods and imported beside
+users' scripts. Whatever two of the three programs must agree on (names of variables and files, shapes of documents,
+limits) stands here once.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import unicodedata
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any, Final, TypedDict, Union
+
+if TYPE_CHECKING:
+    # Younger than Python 3.9; the annotations that use it are never evaluated.
+    from typing import NotRequired
+
+GROUP: Final = "trainyard.dev"
+
+# Where things are inside a training pod.
+HOME: Final = "/trainyard"
+LIBRARY_DIR: Final = "/trainyard/lib"
+RUN_FILE: Final = "/trainyard/run.json"
+TOKEN_FILE: Final = "/var/run/secrets/trainyard/token"  # noqa: S105 - a path, not a secret
+INPUTS_DIR: Final = "/inputs"
+WORK_DIR: Final = "/workspace"
+OUTPUTS: Final = "outputs"
+
+# Environment of a training pod.
+ENV_GATEWAY: Final = "TRAINYARD_GATEWAY"  # https://host:port
+ENV_CA: Final = "TRAINYARD_CA"  # PEM of the gateway's certificate authority
+ENV_METRICS_FILE: Final = "TRAINYARD_METRICS_FILE"  # JSON lines that the script may append, in any language
+ENV_RUN_NAME: Final = "TRAINYARD_RUN_NAME"
+ENV_RUN_NAMESPACE: Final = "TRAINYARD_RUN_NAMESPACE"
+ENV_RUN_UID: Final = "TRAINYARD_RUN_UID"
+ENV_EXPERIMENT: Final = "TRAINYARD_EXPERIMENT"
+
+TOKEN_AUDIENCE: Final = "trainyard"  # noqa: S105
+TERMINATION_LOG: Final = "/dev/termination-log"
+
+# Limits. The status of a TrainingJob stays below 32 KiB because each of its parts is bounded here.
+MAX_METRICS: Final = 64
+MAX_METRIC_NAME_BYTES: Final = 256
+MAX_MESSAGE_CHARS: Final = 1024
+MAX_LOG_TAIL_BYTES: Final = 2048
+MAX_TERMINATION_BYTES: Final = 4096
+MAX_PATH_BYTES: Final = 1024
+MAX_GRANTS: Final = 500
+MAX_OUTPUT_FILES: Final = 20_000
+MAX_WARNINGS: Final = 20
+
+MANIFEST: Final = "manifest.json"
+METRICS_HISTORY: Final = "metrics.jsonl"
+RUN_MANIFEST_SCHEMA: Final = "trainyard.dev/run-manifest/v1"
+MODEL_MANIFEST_SCHEMA: Final = "trainyard.dev/model-manifest/v1"
+
+MetricValue = Union[float, int, str]
+
+
+class OutputFile(TypedDict):
+    """One saved file: `path` starts with ``outputs/``; `sha256` in hex."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+class OutputsSummary(TypedDict):
+    """How much was saved."""
+
+    files: int
+    bytes: int
+
+
+class Progress(TypedDict):
+    """What a script says of how far it is; `percent` 0 to 100."""
+
+    percent: NotRequired[float]
+    etaSeconds: NotRequired[float]
+    message: NotRequired[str]
+
+
+class SourceGrant(TypedDict):
+    """The frozen source of a run: a deterministic tar.gz."""
+
+    url: str
+    sha256: str
+    bytes: int
+
+
+class RunInput(TypedDict):
+    """One input: its files appear under `path`."""
+
+    name: str
+    path: str
+
+
+class RunDocument(TypedDict):
+    """What a pod is told of its run: the answer to the grant ``{"op": "run"}``."""
+
+    name: str
+    namespace: str
+    uid: str
+    experiment: str
+    entryScript: str
+    arguments: list[str]
+    source: SourceGrant
+    inputs: list[RunInput]
+
+
+class FileGrant(TypedDict):
+    """One object that may be read; `path` is relative to the granted prefix."""
+
+    path: str
+    bytes: int
+    url: str
+
+
+class PutGrant(TypedDict):
+    """One object that may be written with exactly these headers."""
+
+    path: str
+    url: str
+    headers: dict[str, str]
+
+
+class Report(TypedDict):
+    """What the runner tells while a run is going: always the whole state, never a difference."""
+
+    state: str  # Preparing | Running | Finalizing
+    metrics: dict[str, MetricValue]
+    progress: NotRequired[Progress]
+    message: NotRequired[str]
+
+
+class RunManifest(TypedDict):
+    """`manifest.json` of a run: written last, so that its presence says the outputs are whole."""
+
+    schema: str
+    run: dict[str, str]
+    sourceSha256: str
+    exitCode: int
+    startTime: str
+    endTime: str
+    metrics: dict[str, MetricValue]
+    outputs: list[OutputFile]
+    warnings: list[str]
+    environment: dict[str, str]
+
+
+class Termination(TypedDict):
+    """The termination message of a container of a run, at most 4 KiB of JSON."""
+
+    version: int
+    container: str  # prepare | train
+    reason: str | None  # a reason of the operator's closed list, or None after success
+    message: str
+    exitCode: int | None
+    signal: int | None
+    metrics: dict[str, MetricValue]
+    outputs: OutputsSummary
+    manifestSha256: str | None
+    warnings: list[str]
+    logTail: str
+
+
+class InvalidPathError(ValueError):
+    """A path that is absolute, climbs, or holds what no object key or file name should."""
+
+
+def check_relative_path(path: str, *, what: str = "path", empty: bool = False) -> str:
+    """Return `path` if it stays below the folder that it is relative to.
+
+    Raises
+    ------
+    InvalidPathError
+        With a sentence that begins with `what` and says how to mend it.
+    """
+    if path == "" and empty:
+        return path
+    if path == "":
+        raise InvalidPathError(f"{what} is empty: give a relative path such as train.py")
+    if path.startswith("/"):
+        raise InvalidPathError(f"{what} is {path!r}, an absolute path: give it relative, without the leading /")
+    if len(path.encode(errors="surrogateescape")) > MAX_PATH_BYTES:
+        raise InvalidPathError(f"{what} is longer than {MAX_PATH_BYTES} bytes: shorten it")
+    if "\\" in path or any(unicodedata.category(c) in {"Cc", "Cs"} for c in path):
+        raise InvalidPathError(f"{what} is {path!r}: backslashes and control characters are not allowed")
+    parts = path.rstrip("/").split("/")
+    if any(part in {"", ".", ".."} for part in parts):
+        raise InvalidPathError(f"{what} is {path!r}: '..', '.' and empty parts are not allowed, it must stay inside")
+    return str(PurePosixPath(path)) + ("/" if path.endswith("/") else "")
+
+
+def encode_metric(value: float) -> MetricValue:
+    """Return `value` as JSON can hold it: a number, or one of NaN, Infinity, -Infinity as a string."""
+    if isinstance(value, int):
+        return int(value)
+    number = float(value)
+    if math.isnan(number):
+        return "NaN"
+    if math.isinf(number):
+        return "Infinity" if number > 0 else "-Infinity"
+    return number
+
+
+def decode_metric(value: MetricValue) -> float:
+    """Return the number that `encode_metric` was given.
+
+    Raises
+    ------
+    ValueError
+        If `value` is a string other than NaN, Infinity and -Infinity.
+    """
+    if isinstance(value, str):
+        if value not in {"NaN", "Infinity", "-Infinity"}:
+            raise ValueError(f"not a metric value: {value!r}")
+        return float(value)
+    return value
+
+
+def metric_name(name: str) -> str:
+    """Return `name` fit for a status: printable, at most 256 bytes of UTF-8, cut with an ellipsis where longer."""
+    clean = "".join(c if unicodedata.category(c) not in {"Cc", "Cs"} else " " for c in str(name)).strip() or "unnamed"
+    raw = clean.encode()
+    if len(raw) <= MAX_METRIC_NAME_BYTES:
+        return clean
+    mark = "…"
+    return raw[: MAX_METRIC_NAME_BYTES - len(mark.encode())].decode(errors="ignore") + mark
+
+
+def render_parameter(value: object) -> str:
+    """Return a parameter's value as the one argv element that the script sees (YAML spelling of booleans and null)."""
+    if isinstance(value, str):
+        return value
+    return json.dumps(value)
+
+
+def arguments_of(parameters: dict[str, Any], arguments: list[str], inputs: dict[str, str]) -> list[str]:
+    """Return the script's argv after its name.
+
+    Parameters come first, sorted by name, as ``--name value``; then `arguments` with ``$(inputs.NAME)`` replaced by
+    the input's folder. Nothing passes through a shell, and parameter values are never expanded.
+    """
+    argv: list[str] = []
+    for name in sorted(parameters):
+        argv += [f"--{name}", render_parameter(parameters[name])]
+    for argument in arguments:
+        text = argument
+        for name, path in inputs.items():
+            text = text.replace(f"$(inputs.{name})", path)
+        argv.append(text)
+    return argv
+
+
+def canonical_json(document: object) -> bytes:
+    """Return the one byte form of `document` that digests are taken of: sorted keys, no spaces, UTF-8, no NaN."""
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()

@@ -1,0 +1,89 @@
+"""Parsing the spec of a ComputeCluster."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from tests.support.schemas import specs
+from trainyard_operator.api.compute_cluster import ComputeClusterSpec, ProviderType, Toleration
+from trainyard_operator.api.fields import SpecError
+from trainyard_operator.api.names import COMPUTE_CLUSTER
+
+
+def spec(**existing):
+    return {"provider": {"type": "Existing", "existing": existing}}
+
+
+def toleration(**over):
+    fields = {"key": None, "operator": "Equal", "value": None, "effect": None, "toleration_seconds": None}
+    return Toleration(**{**fields, **over})
+
+
+def test_every_field_is_read():
+    tolerations = [
+        {"key": "pool", "operator": "Equal", "value": "train", "effect": "NoSchedule"},
+        {"operator": "Exists"},
+        {"key": "a.b/c", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 0},
+    ]
+    parsed = ComputeClusterSpec.parse(spec(nodeSelector={"example.com/pool": "train"}, tolerations=tolerations))
+    assert parsed == ComputeClusterSpec(
+        provider=ProviderType.EXISTING,
+        node_selector={"example.com/pool": "train"},
+        tolerations=(
+            toleration(key="pool", value="train", effect="NoSchedule"),
+            toleration(operator="Exists"),
+            toleration(key="a.b/c", operator="Exists", effect="NoExecute", toleration_seconds=0),
+        ),
+    )
+    assert [item.to_json() for item in parsed.tolerations] == tolerations
+
+
+def test_an_empty_provider_has_every_node():
+    assert ComputeClusterSpec.parse(spec()).node_selector == {}
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        pytest.param(None, "spec.provider.type is None: it must be Existing", id="nothing"),
+        pytest.param({"provider": {"type": "EKS"}}, "spec.provider.type is 'EKS'", id="another provider"),
+        pytest.param({"provider": {"type": "Existing"}}, "spec.provider.existing is missing", id="no settings"),
+        pytest.param(spec(nodeSelector={"a b": "c"}), "nodeSelector has the key 'a b'", id="key that is no label's"),
+        pytest.param(spec(nodeSelector={"a": "b c"}), "nodeSelector.a is 'b c'", id="value that is no label's"),
+        pytest.param(spec(nodeSelector={"a": 1}), "nodeSelector.a must be text: it is a number", id="number as value"),
+        pytest.param(spec(tolerations=[{"operator": "In"}]), "[0].operator is 'In'", id="operator"),
+        pytest.param(spec(tolerations=[{"operator": []}]), "must be Exists where key is absent", id="operator as list"),
+        pytest.param(spec(tolerations=[{"operator": [1]}]), "[0].operator is [1]", id="operator as full list"),
+        pytest.param(spec(tolerations=[{}]), "[0].operator must be Exists where key is absent", id="no key"),
+        pytest.param(
+            spec(tolerations=[{"key": "a", "operator": "Exists", "value": "b"}]),
+            "[0].value must be absent where operator is Exists",
+            id="value that is not looked at",
+        ),
+        pytest.param(spec(tolerations=[{"key": "a", "effect": {}}]), "[0].effect is {}", id="effect"),
+        pytest.param(
+            spec(tolerations=[{"key": "a", "tolerationSeconds": 3}]), "needs effect NoExecute", id="seconds alone"
+        ),
+        pytest.param(
+            spec(tolerations=[{"key": "a", "effect": "NoExecute", "tolerationSeconds": -1}]),
+            "[0].tolerationSeconds is -1",
+            id="negative seconds",
+        ),
+        pytest.param(
+            spec(tolerations=[{"key": "a", "effect": "NoExecute", "tolerationSeconds": "3"}]),
+            "[0].tolerationSeconds must be a whole number",
+            id="seconds as text",
+        ),
+    ],
+)
+def test_a_spec_that_cannot_work_is_refused_in_words_that_help(broken, message):
+    with pytest.raises(SpecError) as caught:
+        ComputeClusterSpec.parse(broken)
+    assert message in str(caught.value)
+
+
+@settings(deadline=None)
+@given(specs(COMPUTE_CLUSTER))
+def test_what_the_schema_admits_is_understood(admitted):
+    parsed = ComputeClusterSpec.parse(admitted)
+    assert parsed.node_selector == admitted["provider"]["existing"].get("nodeSelector", {})

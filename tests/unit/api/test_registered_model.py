@@ -1,0 +1,46 @@
+"""Parsing the spec of a RegisteredModel."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from tests.support.schemas import specs
+from trainyard_operator.api.fields import SpecError
+from trainyard_operator.api.names import REGISTERED_MODEL, object_name
+from trainyard_operator.api.registered_model import RegisteredModelSpec
+
+
+def test_every_field_is_read():
+    parsed = RegisteredModelSpec.parse({"modelName": "sklearn_mnist", "description": "Digits.", "tags": {"a": "b"}})
+    assert parsed == RegisteredModelSpec(model_name="sklearn_mnist", description="Digits.", tags={"a": "b"})
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        pytest.param("x", "spec must be an object", id="no object"),
+        pytest.param({}, "spec.modelName must be text: it is missing", id="no name"),
+        pytest.param({"modelName": "a/b"}, "spec.modelName is 'a/b'", id="name that would be a folder"),
+        pytest.param({"modelName": "a\n"}, "spec.modelName is 'a\\n'", id="name with a newline"),
+        pytest.param({"modelName": "a" * 256}, "spec.modelName has 256 characters", id="long name"),
+        pytest.param({"modelName": "a", "tags": []}, "spec.tags must be an object", id="tags as a list"),
+        pytest.param({"modelName": "a", "tags": {1: "b"}}, "spec.tags has the key 1, which is no text", id="number as key"),
+    ],
+)
+def test_a_spec_that_cannot_work_is_refused_in_words_that_help(broken, message):
+    with pytest.raises(SpecError) as caught:
+        RegisteredModelSpec.parse(broken)
+    assert message in str(caught.value)
+
+
+def test_an_object_that_is_not_named_after_its_model_is_refused():
+    with pytest.raises(SpecError, match="create it under the name sklearn-mnist-d1cf113a and delete this one"):
+        RegisteredModelSpec.parse({"modelName": "sklearn_mnist"}, name="sklearn-mnist")
+
+
+@settings(deadline=None)
+@given(specs(REGISTERED_MODEL))
+def test_what_the_schema_admits_is_understood(admitted):
+    parsed = RegisteredModelSpec.parse(admitted, name=object_name(admitted["modelName"]))
+    assert parsed.model_name == admitted["modelName"]
+    assert parsed.tags == admitted.get("tags", {})

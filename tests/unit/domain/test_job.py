@@ -1,0 +1,102 @@
+"""The Job of a run: what a pod may do, and what reaches the script unchanged."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.domain.builders import SETTINGS, UID, training_job
+from trainyard_operator.api.training_job import TrainingJobSpec
+from trainyard_operator.domain.job import build_job
+from trainyard_operator.providers.existing import placement
+
+
+def build(*, where=None, **spec):
+    parent = training_job(**spec)
+    return build_job(parent=parent, spec=TrainingJobSpec.parse(parent["spec"]), placement=where, settings=SETTINGS)
+
+
+def pod_spec(**spec):
+    return build(**spec)["spec"]["template"]["spec"]
+
+
+def train(**spec):
+    return pod_spec(**spec)["containers"][0]
+
+
+def test_the_job_belongs_to_its_run_and_is_found_by_its_uid():
+    job = build()
+    (owner,) = job["metadata"]["ownerReferences"]
+    assert (owner["kind"], owner["uid"], owner["controller"]) == ("TrainingJob", UID, True)
+    assert job["metadata"]["labels"]["trainyard.dev/run-uid"] == UID
+    assert job["spec"]["template"]["metadata"]["labels"] == job["metadata"]["labels"]
+
+
+def test_losing_the_node_is_no_failure_of_the_script_and_two_pods_never_run_at_once():
+    spec = build()["spec"]
+    assert spec["backoffLimit"] == 0
+    assert spec["podReplacementPolicy"] == "Failed"
+    (rule,) = spec["podFailurePolicy"]["rules"]
+    assert rule["action"] == "Ignore"
+    assert rule["onPodConditions"][0]["type"] == "DisruptionTarget"
+
+
+def test_a_pod_holds_no_token_but_the_gateways():
+    spec = pod_spec()
+    assert spec["automountServiceAccountToken"] is False
+    tokens = [
+        source["serviceAccountToken"]
+        for volume in spec["volumes"]
+        for source in volume.get("projected", {}).get("sources", ())
+    ]
+    assert [token["audience"] for token in tokens] == ["trainyard"]
+
+
+def test_inputs_are_read_only_for_the_script_and_writable_for_the_download():
+    mounts = {
+        c["name"]: {m["name"]: m.get("readOnly", False) for m in c["volumeMounts"]}
+        for c in [*pod_spec()["initContainers"], *pod_spec()["containers"]]
+    }
+    assert mounts["train"]["inputs"] is True
+    assert mounts["prepare"]["inputs"] is False
+
+
+@pytest.mark.parametrize("value", ["plain", "$(HOME)", "$$(X)", "a$", "; rm -rf / #", "line\nbreak", "'\""])
+def test_a_variable_reaches_the_container_as_written(value):
+    variable = next(
+        v for v in train(environment={"variables": [{"name": "A", "value": value}]})["env"] if v["name"] == "A"
+    )
+    # What the kubelet makes of it: $$ is one dollar, and $(NAME) is only expanded after a single one.
+    assert variable["value"].replace("$$", "$") == value
+    assert variable["value"].replace("$$", "").count("$") == 0
+
+
+def test_the_runs_own_variables_win_over_a_users_of_the_same_name():
+    names = [v["name"] for v in train(environment={"variables": [{"name": "A", "value": "1"}]})["env"]]
+    assert names.index("A") < names.index("TRAINYARD_RUN_UID")
+
+
+def test_the_preparation_always_runs_in_the_operators_image():
+    spec = pod_spec(environment={"image": "python:3.13-slim"})
+    assert spec["initContainers"][0]["image"] == "trainer:1"
+    assert spec["containers"][0]["image"] == "python:3.13-slim"
+
+
+@pytest.mark.parametrize(
+    ("resources", "requests", "limits"),
+    [
+        pytest.param(None, {"cpu": "500m", "memory": "512Mi"}, {}, id="defaults"),
+        pytest.param({"requests": {"cpu": "2"}}, {"cpu": "2"}, {}, id="own requests"),
+        pytest.param({"limits": {"memory": "64Mi"}}, {"cpu": "500m"}, {"memory": "64Mi"}, id="a limit below the default request"),
+    ],
+)  # fmt: skip
+def test_requests_default_only_where_nothing_was_asked_for(resources, requests, limits):
+    assert train(resources=resources)["resources"] == {"requests": requests, "limits": limits}
+
+
+def test_a_cluster_places_the_pod_on_its_nodes():
+    tolerations = [{"key": "lab", "operator": "Exists"}]
+    where = placement({"type": "Existing", "existing": {"nodeSelector": {"pool": "a"}, "tolerations": tolerations}})
+    spec = build(where=where, computeClusterRef={"name": "lab"})["spec"]["template"]["spec"]
+    assert spec["nodeSelector"] == {"pool": "a"}
+    assert spec["tolerations"] == tolerations
+    assert "nodeSelector" not in pod_spec()
