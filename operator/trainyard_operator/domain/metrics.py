@@ -28,6 +28,20 @@ def bounded(metrics: object) -> dict[str, MetricValue]:
     return clean
 
 
+def unchanged(*, old: Mapping[str, Any], new: Mapping[str, MetricValue]) -> dict[str, MetricValue]:
+    """Return `new`, spelled as `old` spells it where both mean the same number.
+
+    The API server gives 1.0 back as 1 and large floats as integers of other digits; a spelling is no change.
+    """
+    return {name: old[name] if name in old and _same(old[name], value) else value for name, value in new.items()}
+
+
+def _same(old: object, new: MetricValue) -> bool:
+    if isinstance(old, str) or isinstance(new, str):
+        return old == new
+    return isinstance(old, int | float) and float(old) == float(new)
+
+
 def summary(*, metrics: Mapping[str, MetricValue], parameters: Mapping[str, Any], before: str | None) -> str | None:
     """Return the one metric that a table has room for, as ``name=value``.
 

@@ -128,7 +128,7 @@ def _ending(name: str, status: Mapping[str, Any]) -> Ending | None:
     said = read_termination(terminated.get("message", ""))
     if said.get("container") not in {None, name}:
         said = {}
-    code = int(terminated.get("exitCode", 0))
+    code = min(255, max(0, int(terminated.get("exitCode", 0))))
     signal = _within(said.get("signal"), 1, 64) or _within(terminated.get("signal"), 1, 64)
     reported = _within(said.get("exitCode"), 0, 255)
     warnings = said.get("warnings")

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from trainyard_operator.api.names import object_name
+from trainyard_operator.api.fields import SpecError
 from trainyard_operator.api.reasons import RegisteredModelCondition as Type
 from trainyard_operator.api.reasons import RegisteredModelReason as Reason
 from trainyard_operator.api.reasons import VersionState
+from trainyard_operator.api.registered_model import RegisteredModelSpec
 from trainyard_operator.domain.conditions import Condition, merge, shorten
 from trainyard_operator.domain.plan import Event, Plan, VersionCopy
 
@@ -38,14 +39,10 @@ class ModelView:
 def plan_registered_model(parent: Mapping[str, Any], view: ModelView, now: datetime) -> Plan:
     """Return the next step of a model: copies for versions without a manifest, states for those that have one."""
     old: Mapping[str, Any] = parent.get("status") or {}
-    name = parent["spec"]["modelName"]
-    wished = object_name(name)
-    if parent["metadata"]["name"] != wished:
-        words = (
-            f"metadata.name: the RegisteredModel of spec.modelName {name} must be called {wished}: "
-            "create it under that name and delete this one"
-        )
-        return _written(parent, old, dict(old), _condition(Reason.INVALID_SPEC, words), now)
+    try:
+        name = RegisteredModelSpec.parse(parent["spec"], name=parent["metadata"]["name"]).model_name
+    except SpecError as error:
+        return _written(parent, old, dict(old), _condition(Reason.INVALID_SPEC, str(error)), now)
     versions = [_settle(entry, view) for entry in old.get("versions") or ()]
     copies = tuple(
         VersionCopy(model_name=name, version=entry["version"], entry=dict(entry))

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from trainyard.contract import canonical_json
 from trainyard_operator.api.names import REGISTERED_MODEL, object_name
 from trainyard_operator.api.reasons import VersionState
 from trainyard_operator.domain.conditions import timestamp
@@ -18,6 +19,8 @@ from trainyard_operator.domain.plan import VersionRequest
 JsonObject = dict[str, Any]
 
 MAX_VERSIONS = 1000
+# etcd takes 1.5 MiB an object; the spec, managed fields and one more entry need room beside the status.
+MAX_STATUS_BYTES = 1 << 20
 
 
 class RegistryFullError(Exception):
@@ -45,6 +48,12 @@ def find_version(model: Mapping[str, Any] | None, key: str) -> Mapping[str, Any]
     return next((entry for entry in versions if entry.get("key") == key), None)
 
 
+def is_full(model: Mapping[str, Any]) -> bool:
+    """Return whether the status of a model has no room for one more version."""
+    status = model.get("status") or {}
+    return len(status.get("versions") or ()) >= MAX_VERSIONS or len(canonical_json(status)) > MAX_STATUS_BYTES
+
+
 def allocate(*, model: Mapping[str, Any], request: VersionRequest, now: datetime, used: int = 0) -> JsonObject | None:
     """Return the model's status with the next version taken for `request`, or None if its key has one already.
 
@@ -57,14 +66,16 @@ def allocate(*, model: Mapping[str, Any], request: VersionRequest, now: datetime
     Raises
     ------
     RegistryFullError
-        If the status holds `MAX_VERSIONS` versions.
+        If the status has no room for one more version.
     """
     if find_version(model, request.key) is not None:
         return None
     status: JsonObject = dict(model.get("status") or {})
     versions = list(status.get("versions") or ())
-    if len(versions) >= MAX_VERSIONS:
-        raise RegistryFullError(f"{model['metadata']['name']} has {MAX_VERSIONS} versions, its status has no room left")
+    if is_full(model):
+        raise RegistryFullError(
+            f"{model['metadata']['name']} has {len(versions)} versions, its status has no room left"
+        )
     number = max([used, int(status.get("latestVersion") or 0), *(int(v["version"]) for v in versions)]) + 1
     name = model["spec"]["modelName"]
     entry = {

@@ -12,7 +12,7 @@ from trainyard_operator.api.reasons import VersionState
 from trainyard_operator.api.training_job import ModelSpec, TrainingJobSpec
 from trainyard_operator.domain.metrics import bounded
 from trainyard_operator.domain.plan import VersionRequest
-from trainyard_operator.domain.registry import build_model, find_version, version_key
+from trainyard_operator.domain.registry import build_model, find_version, is_full, version_key
 from trainyard_operator.domain.run_ending import Failure
 from trainyard_operator.domain.run_view import SavedRun
 
@@ -60,7 +60,7 @@ def registration(
         model = models.get(object_name(wish.name))
         version = find_version(model, version_key(run_uid=_uid(parent), model_name=wish.name, path=wish.path))
         if version is None:
-            missing = path_failure(wish, saved)
+            missing = path_failure(wish, saved) or _room_failure(wish, model)
             if missing is not None:
                 failure = failure or missing
                 continue
@@ -108,6 +108,13 @@ def path_failure(wish: ModelSpec, saved: SavedRun) -> Failure | None:
         reason=Reason.MODEL_PATH_NOT_FOUND,
         message=f"spec.models: there is no file at {wish.path} for the model {wish.name}; {there}",
     )
+
+
+def _room_failure(wish: ModelSpec, model: Mapping[str, Any] | None) -> Failure | None:
+    if model is None or not is_full(model):
+        return None
+    words = f"spec.models: {wish.name} has as many versions as its RegisteredModel can hold: register under a new name"
+    return Failure(reason=Reason.MODEL_NOT_REGISTERED, message=words)
 
 
 def _request(

@@ -13,6 +13,7 @@ from trainyard_operator.api.reasons import Phase
 from trainyard_operator.api.reasons import TrainingJobCondition as Type
 from trainyard_operator.api.reasons import TrainingJobReason as Reason
 from trainyard_operator.domain.conditions import Condition, find, is_true, merge, parse_timestamp, shorten, timestamp
+from trainyard_operator.domain.metrics import unchanged
 from trainyard_operator.domain.plan import Event
 from trainyard_operator.domain.run_ending import Failure
 
@@ -82,7 +83,7 @@ def build_status(*, parent: Mapping[str, Any], standing: Standing, now: datetime
         "jobName": standing.job_name,
         "podName": standing.pod_name,
         "nodeName": standing.node,
-        "metrics": dict(standing.metrics) or None,
+        "metrics": unchanged(old=old.get("metrics") or {}, new=standing.metrics) or None,
         "metricSummary": standing.metric_summary,
         "progress": _progress(standing.progress, old.get("progress"), now=now),
         "source": {"sha256": sha256} if (sha256 := standing.source_sha256) and _SHA256.fullmatch(sha256) else None,
@@ -131,7 +132,7 @@ def story(*, old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Event, ...
         events.append(Event(type="Normal", reason="Started", message=f"Started in pod {new.get('podName')}{where}"))
     if new.get("phase") == Phase.COMPLETED and old.get("phase") != Phase.COMPLETED:
         events.append(Event(type="Normal", reason=Reason.COMPLETED.value, message=message))
-    registered = [m["id"] for m in (new.get("models") or ())[len(old.get("models") or ()) :]]
+    registered = [f"{m['name']}:{m['version']}" for m in (new.get("models") or ())[len(old.get("models") or ()) :]]
     if registered:
         words = f"Registered {', '.join(registered)}"
         events.append(Event(type="Normal", reason=Reason.MODEL_REGISTERED.value, message=words))
@@ -183,7 +184,7 @@ def _registered(standing: Standing) -> Condition:
         missing = standing.unregistered
         if missing is not None:
             return Condition(type=kind, status=False, reason=missing.reason.value, message=missing.message)
-        names = ", ".join(str(model["id"]) for model in standing.models)
+        names = ", ".join(f"{model['name']}:{model['version']}" for model in standing.models)
         words = f"registered {names}"
         return Condition(type=kind, status=True, reason=Reason.MODEL_REGISTERED.value, message=words)
     return Condition(type=kind, status=False, reason=standing.reason.value, message=standing.message)

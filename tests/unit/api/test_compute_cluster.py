@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from hypothesis import given, settings
+
 from tests.support.schemas import specs
 from trainyard_operator.api.compute_cluster import ComputeClusterSpec, ProviderType, Toleration
 from trainyard_operator.api.fields import SpecError

@@ -7,6 +7,7 @@ import re
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from trainyard_operator.api import names
 from trainyard_operator.api.names import Kind, job_name, object_name
 

@@ -6,6 +6,7 @@ import json
 import re
 
 import pytest
+
 from trainyard_operator.api import reasons
 from trainyard_operator.api.reasons import Word
 

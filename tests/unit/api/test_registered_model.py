@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from hypothesis import given, settings
+
 from tests.support.schemas import specs
 from trainyard_operator.api.fields import SpecError
 from trainyard_operator.api.names import REGISTERED_MODEL, object_name
@@ -24,7 +25,9 @@ def test_every_field_is_read():
         pytest.param({"modelName": "a\n"}, "spec.modelName is 'a\\n'", id="name with a newline"),
         pytest.param({"modelName": "a" * 256}, "spec.modelName has 256 characters", id="long name"),
         pytest.param({"modelName": "a", "tags": []}, "spec.tags must be an object", id="tags as a list"),
-        pytest.param({"modelName": "a", "tags": {1: "b"}}, "spec.tags has the key 1, which is no text", id="number as key"),
+        pytest.param(
+            {"modelName": "a", "tags": {1: "b"}}, "spec.tags has the key 1, which is no text", id="number as key"
+        ),
     ],
 )
 def test_a_spec_that_cannot_work_is_refused_in_words_that_help(broken, message):

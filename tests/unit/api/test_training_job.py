@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tests.support.schemas import specs
 from trainyard_operator.api.fields import SpecError
 from trainyard_operator.api.names import TRAINING_JOB
@@ -122,7 +123,9 @@ def inline(**files):
         pytest.param(inline(**{"lib/": ""}), "spec.source.inline names a folder, 'lib/'", id="a folder with content"),
         pytest.param(inline(**{"outputs/x": ""}), "outputs is for what the script saves", id="a file among outputs"),
         pytest.param(
-            inline(**{"a": "", "a/b/c": ""}), "has both 'a' and 'a/b/c': a file cannot be a folder", id="file and folder"
+            inline(**{"a": "", "a/b/c": ""}),
+            "has both 'a' and 'a/b/c': a file cannot be a folder",
+            id="file and folder",
         ),
         pytest.param(inline(big=512 * 1024 + 1), "has more than 512 KiB of files", id="too large"),
         pytest.param(inline(x=True), "must be the text of a file", id="content that is no text"),
@@ -145,7 +148,9 @@ def inline(**files):
         pytest.param(spec(experiment="a"), "spec.experiment is 'a'", id="short experiment"),
         pytest.param(spec(experiment="abc_"), "spec.experiment is 'abc_'", id="experiment that is no label"),
         pytest.param(spec(experiment="abc\n"), "spec.experiment is 'abc\\n'", id="experiment with a newline"),
-        pytest.param(spec(computeClusterRef={}), "spec.computeClusterRef.name must be text: it is missing", id="no name"),
+        pytest.param(
+            spec(computeClusterRef={}), "spec.computeClusterRef.name must be text: it is missing", id="no name"
+        ),
         pytest.param(spec(parameters={"a b": 1}), "spec.parameters has the name 'a b'", id="parameter with a space"),
         pytest.param(spec(parameters={"-x": 1}), "spec.parameters has the name '-x'", id="parameter with a hyphen"),
         pytest.param(spec(parameters={"": 1}), "spec.parameters has the name ''", id="parameter without a name"),
@@ -180,7 +185,9 @@ def inline(**files):
         pytest.param(spec(resources={"limits": {"cpu": "1,5"}}), "spec.resources.limits.cpu is '1,5'", id="quantity"),
         pytest.param(spec(resources={"limits": {"cpu": 0.5}}), "limits.cpu must be text", id="quantity as a float"),
         pytest.param(
-            spec(models=[{"name": "m", "path": "model.pkl"}]), "spec.models[0].path is 'model.pkl'", id="model elsewhere"
+            spec(models=[{"name": "m", "path": "model.pkl"}]),
+            "spec.models[0].path is 'model.pkl'",
+            id="model elsewhere",
         ),
         pytest.param(
             spec(models=[{"name": "m", "path": "outputs/../x"}]), "is 'outputs/../x': '..'", id="model that climbs"
@@ -188,7 +195,9 @@ def inline(**files):
         pytest.param(
             spec(models=[{"name": "m", "path": "outputs/a/"}]), "without a '/' at its end", id="model with a slash"
         ),
-        pytest.param(spec(models=[{"name": "a/b", "path": "outputs"}]), "spec.models[0].name is 'a/b'", id="model name"),
+        pytest.param(
+            spec(models=[{"name": "a/b", "path": "outputs"}]), "spec.models[0].name is 'a/b'", id="model name"
+        ),
         pytest.param(
             spec(models=[{"name": "m", "path": "outputs"}, {"name": "m", "path": "outputs"}]),
             "spec.models[1] names 'm' and 'outputs' a second time",

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainyard_operator.domain.metrics import bounded, summary
+from trainyard_operator.domain.metrics import bounded, summary, unchanged
 
 junk = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=400),
@@ -44,3 +44,18 @@ def test_the_three_numbers_that_json_lacks_survive(value):
 )  # fmt: skip
 def test_the_table_shows_one_metric(metrics, parameters, before, shown):
     assert summary(metrics=metrics, parameters=parameters, before=before) == shown
+
+
+@pytest.mark.parametrize(
+    ("there", "logged", "same"),
+    [
+        pytest.param(1, 1.0, True, id="a whole number"),
+        pytest.param(56273873351327430, 5.627387335132743e16, True, id="more digits than a float has"),
+        pytest.param("NaN", "NaN", True, id="NaN"),
+        pytest.param(1, 1.5, False, id="another value"),
+        pytest.param("NaN", 1, False, id="a number at last"),
+    ],
+)
+def test_the_api_servers_spelling_of_a_number_is_no_change(there, logged, same):
+    kept = unchanged(old={"m": there}, new={"m": logged})["m"]
+    assert (kept is there) == same

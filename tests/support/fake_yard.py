@@ -1,0 +1,289 @@
+"""A run gateway and an object store that fail on demand: real sockets, real TLS, answers of the tests' choosing."""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import hashlib
+import ipaddress
+import json
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, quote, unquote, urlsplit
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+TOKEN = "a-token-of-this-pod"
+DROP = -1  # a fault: close the connection without an answer
+HANG = -2  # a fault: take the request and never answer
+
+Fault = Callable[[str, str], int | None]
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: clients that go away are what these tests are about."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def log_message(self, *args: Any) -> None:
+        """Keep the test's output free."""
+
+    def body(self) -> bytes:
+        return self.rfile.read(int(self.headers.get("Content-Length", "0")))
+
+    def answer(self, status: int, content: bytes = b"", **headers: str) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(content)))
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        self.wfile.write(content)
+
+    def fails(self, fault: int | None) -> bool:
+        if fault == DROP:
+            self.close_connection = True
+        elif fault == HANG:
+            time.sleep(30)
+            self.close_connection = True
+        return fault in {DROP, HANG}
+
+
+@dataclass
+class Put:
+    """One object that arrived."""
+
+    path: str
+    bytes: int
+    when: float
+
+
+@dataclass
+class FakeStore:
+    """Objects by key; a URL is good while its signature is in `signatures`."""
+
+    objects: dict[str, bytes] = field(default_factory=dict)
+    puts: list[Put] = field(default_factory=list)
+    requests: list[tuple[str, str, int]] = field(default_factory=list)
+    hosts: set[str] = field(default_factory=set)
+    signatures: set[str] = field(default_factory=set)
+    connections: set[Any] = field(default_factory=set)
+    fault: Fault = lambda method, path: None
+    url: str = ""
+    cut_after: int | None = None  # the next GET answers with so many bytes and then closes
+    signed: int = 0
+
+    def sign(self, key: str) -> str:
+        self.signed += 1
+        signature = f"s{self.signed}"
+        self.signatures.add(signature)
+        return f"{self.url}/{quote(key)}?X-Signature={signature}"
+
+    def handler(store) -> type[_Handler]:  # noqa: N805
+        class Handler(_Handler):
+            def begin(self) -> str | None:
+                parts = urlsplit(self.path)
+                key = unquote(parts.path.removeprefix("/"))
+                store.hosts.add(self.headers["Host"])
+                store.connections.add(self.client_address)
+                fault = store.fault(self.command, key)
+                if self.fails(fault):
+                    return None
+                signature = parse_qs(parts.query).get("X-Signature", [""])[0]
+                if fault is None and signature not in store.signatures:
+                    fault = 403
+                if fault is not None:
+                    store.requests.append((self.command, key, fault))
+                    self.answer(fault, b"<Error><Code>Fault</Code><Message>as the test wishes</Message></Error>")
+                    return None
+                return key
+
+            def do_GET(self) -> None:
+                key = self.begin()
+                if key is None:
+                    return
+                content = store.objects.get(key)
+                if content is None:
+                    self.answer(404, b"<Error><Code>NoSuchKey</Code></Error>")
+                    return
+                etag = hashlib.md5(content).hexdigest()
+                if self.headers.get("If-Match", etag) != etag:
+                    self.answer(412)
+                    return
+                first = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").rstrip("-"))
+                store.requests.append(("GET", key, 206 if first else 200))
+                if store.cut_after is not None:
+                    self.send_response(206 if first else 200)
+                    self.send_header("Content-Length", str(len(content) - first))
+                    self.send_header("ETag", etag)
+                    self.end_headers()
+                    self.wfile.write(content[first : first + store.cut_after])
+                    store.cut_after = None
+                    self.close_connection = True
+                    return
+                self.answer(206 if first else 200, content[first:], ETag=etag)
+
+            def do_PUT(self) -> None:
+                content = self.body()
+                key = self.begin()
+                if key is None:
+                    return
+                wanted = self.headers.get("x-amz-checksum-sha256")
+                if wanted and base64.b64decode(wanted) != hashlib.sha256(content).digest():
+                    self.answer(400, b"<Error><Code>BadDigest</Code></Error>")
+                    return
+                store.objects[key] = content
+                store.puts.append(Put(key, len(content), time.time()))
+                store.requests.append(("PUT", key, 200))
+                self.answer(200)
+
+        return Handler
+
+
+@dataclass
+class FakeGateway:
+    """The gateway of one run; `refusals` and `fault` say how it fails, `fault(path, op)` before it looks at anything."""
+
+    store: FakeStore
+    run: dict[str, Any] = field(default_factory=dict)
+    inputs: dict[str, list[list[dict[str, Any]]]] = field(default_factory=dict)  # pages of {path, key, bytes}
+    refusals: dict[str, tuple[int, dict[str, Any]]] = field(default_factory=dict)  # by op
+    reports: list[tuple[float, dict[str, Any]]] = field(default_factory=list)
+    grants: list[dict[str, Any]] = field(default_factory=list)
+    fault: Fault = lambda path, op: None
+    expire_first: bool = False  # the first URL of each object is refused by the store
+    expired: set[str] = field(default_factory=set)
+    token: str = TOKEN
+    url: str = ""
+    ca_pem: str = ""
+
+    def sign(self, key: str) -> str:
+        url = self.store.sign(key)
+        if self.expire_first and key not in self.expired:
+            self.expired.add(key)
+            self.store.signatures.discard(url.rpartition("=")[2])
+        return url
+
+    def states(self) -> list[str]:
+        """Return the states that were reported, without repeats."""
+        return list(dict.fromkeys(report["state"] for _, report in self.reports))
+
+    def answer(self, op: str, request: dict[str, Any]) -> dict[str, Any]:
+        if op == "run":
+            source = {**self.run["source"]}
+            key = source.pop("key")
+            return {**self.run, "source": {**source, "url": self.sign(key)}}
+        if op == "input":
+            pages = self.inputs[request["name"]]
+            number = int(request["after"] or 0)
+            files = [{"path": f["path"], "bytes": f["bytes"], "url": self.sign(f["key"])} for f in pages[number]]
+            return {"files": files, "next": str(number + 1) if number + 1 < len(pages) else None}
+        files = []
+        for wish in request["files"]:
+            headers = {}
+            if "sha256" in wish:
+                headers["x-amz-checksum-sha256"] = base64.b64encode(bytes.fromhex(wish["sha256"])).decode()
+            files.append({"path": wish["path"], "url": self.sign(wish["path"]), "headers": headers})
+        return {"files": files}
+
+    def handler(gateway) -> type[_Handler]:  # noqa: N805
+        class Handler(_Handler):
+            def do_POST(self) -> None:
+                request = json.loads(self.body())
+                op = request.get("op", "report")
+                fault = gateway.fault(self.path, op)
+                if self.fails(fault):
+                    return
+                if fault is not None:
+                    self.answer(fault, b"an answer of something in between")
+                elif self.headers.get("Authorization") != f"Bearer {gateway.token}":
+                    self.refuse(401, {"reason": "Unauthorized", "message": "this token is not known"})
+                elif op in gateway.refusals:
+                    self.refuse(*gateway.refusals[op])
+                elif self.path == "/v1/report":
+                    gateway.reports.append((time.time(), request))
+                    self.answer(200, b"{}")
+                else:
+                    gateway.grants.append(request)
+                    self.answer(200, json.dumps(gateway.answer(op, request)).encode())
+
+            def refuse(self, status: int, error: dict[str, Any]) -> None:
+                self.answer(status, json.dumps({"error": error}).encode())
+
+        return Handler
+
+
+@dataclass
+class FakeYard:
+    """The two servers."""
+
+    gateway: FakeGateway
+    store: FakeStore
+
+
+@contextmanager
+def fake_yard(folder: Path) -> Iterator[FakeYard]:
+    """Run both servers; `folder` is for the certificate."""
+    store = FakeStore()
+    gateway = FakeGateway(store=store)
+    store_server = _Server(("127.0.0.1", 0), store.handler())
+    gateway_server = _Server(("127.0.0.1", 0), gateway.handler())
+    gateway.ca_pem, context = _certificate(folder)
+    # The handshake must not hold up the accepting thread, or one client that hangs would block all.
+    gateway_server.socket = context.wrap_socket(gateway_server.socket, server_side=True, do_handshake_on_connect=False)
+    store.url = f"http://127.0.0.1:{store_server.server_port}"
+    gateway.url = f"https://127.0.0.1:{gateway_server.server_port}"
+    servers = (store_server, gateway_server)
+    threads = [threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True) for server in servers]
+    for thread in threads:
+        thread.start()
+    try:
+        yield FakeYard(gateway=gateway, store=store)
+    finally:
+        for server, thread in zip(servers, threads, strict=True):
+            server.shutdown()
+            thread.join()
+            server.server_close()
+
+
+def _certificate(folder: Path) -> tuple[str, ssl.SSLContext]:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "fake gateway")])
+    now = dt.datetime.now(dt.UTC)
+    names = [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("gateway.test")]
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = certificate.public_bytes(serialization.Encoding.PEM)
+    (folder / "gateway.crt").write_bytes(pem)
+    (folder / "gateway.key").write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "gateway.crt", folder / "gateway.key")
+    return pem.decode(), context

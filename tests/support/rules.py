@@ -1,0 +1,233 @@
+"""A case for every CEL rule in `crds/`: an object (or a change of one) that passes, and one that is refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tests.support.schemas import schema, walk
+from trainyard_operator.api.names import COMPUTE_CLUSTER, REGISTERED_MODEL, TRAINING_JOB, Kind
+
+JsonObject = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One rule at work.
+
+    `path` and `index` say which of the schema's rules it is. Where there is a `before`, that object exists already, and
+    `good` and `bad` are changes of it.
+    """
+
+    kind: Kind
+    path: str
+    index: int = 0
+    good: JsonObject
+    bad: JsonObject
+    before: JsonObject | None = None
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """What identifies the rule."""
+        return self.kind.plural, self.path, self.index
+
+    @property
+    def message(self) -> str:
+        """What the rule says when it refuses."""
+        node = dict(walk(schema(self.kind.plural)))[self.path]
+        message: str = node["x-kubernetes-validations"][self.index]["message"]
+        return message
+
+
+def every_rule() -> set[tuple[str, str, int]]:
+    """Return the key of every rule in `crds/`."""
+    return {
+        (kind.plural, path, index)
+        for kind in (TRAINING_JOB, COMPUTE_CLUSTER, REGISTERED_MODEL)
+        for path, node in walk(schema(kind.plural))
+        for index, _ in enumerate(node.get("x-kubernetes-validations", []))
+    }
+
+
+def make(kind: Kind, spec: JsonObject, *, name: str = "case") -> JsonObject:
+    """Return an object of `kind` in the namespace ``default``."""
+    return {
+        "apiVersion": kind.api_version,
+        "kind": kind.kind,
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": spec,
+    }
+
+
+def training_job(name: str = "case", **over: Any) -> JsonObject:
+    """Return a TrainingJob with the smallest spec, and `over`."""
+    return make(TRAINING_JOB, {"source": {"inline": {"train.py": "print(1)"}}, **over}, name=name)
+
+
+def compute_cluster(name: str = "case", **existing: Any) -> JsonObject:
+    """Return a ComputeCluster with these settings of its provider."""
+    return make(COMPUTE_CLUSTER, {"provider": {"type": "Existing", "existing": existing}}, name=name)
+
+
+def registered_model(**over: Any) -> JsonObject:
+    """Return a RegisteredModel."""
+    return make(REGISTERED_MODEL, {"modelName": "case", **over})
+
+
+def _of_job(path: str, index: int, good: JsonObject, bad: JsonObject, before: JsonObject | None = None) -> Case:
+    return Case(kind=TRAINING_JOB, path=path, index=index, good=good, bad=bad, before=before)
+
+
+def _unchangeable(index: int, field: str, value: object, other: object) -> Case:
+    before = training_job(**{field: value})
+    return _of_job("spec", index, before, training_job(**{field: other}), before)
+
+
+def _inline(**files: str) -> JsonObject:
+    return training_job(source={"inline": {"train.py": "", **files}})
+
+
+def _toleration(**over: object) -> JsonObject:
+    return compute_cluster(tolerations=[over])
+
+
+def _input(path: str) -> JsonObject:
+    return training_job(inputs=[{"name": "data", "datastore": {"path": path}}])
+
+
+def _variable(name: str) -> JsonObject:
+    return training_job(environment={"variables": [{"name": name}]})
+
+
+def _model(path: str = "outputs/m.pkl", **over: object) -> JsonObject:
+    return training_job(models=[{"name": "m", "path": path, **over}])
+
+
+def _amounts(**amounts: str | int) -> JsonObject:
+    (name,) = {key.split("_")[1] for key in amounts}
+    return training_job(resources={key.split("_")[0]: {name: value} for key, value in amounts.items()})
+
+
+_ONE_MODEL = training_job(models=[{"name": "m", "path": "outputs/m.pkl", "tags": {"a": "b"}}])
+_TWO_MODELS = training_job(
+    models=[{"name": "n", "path": "outputs/n"}, {"name": "m", "path": "outputs/m.pkl", "tags": {"a": "b"}}]
+)
+_OTHER_TAG = training_job(models=[{"name": "m", "path": "outputs/m.pkl", "tags": {"a": "c"}}])
+_CODE = {"configMapRef": {"name": "code"}}
+_SELECTOR = "spec.provider.existing.nodeSelector"
+_TOLERATIONS = "spec.provider.existing.tolerations[]"
+
+CASES = [
+    _of_job("", 0, training_job(name="a" * 52), training_job(name="a" * 53)),
+    _of_job("", 1, training_job(name="a-b"), training_job(name="a.b")),
+    _of_job("spec", 0, training_job(entryScript="train.py"), training_job(entryScript="main.py")),
+    _of_job("spec", 1, training_job(source=_CODE), training_job(source=_CODE, entryScript="src/train.py")),
+    _unchangeable(2, "experiment", "mnist", "iris"),
+    _unchangeable(3, "computeClusterRef", {"name": "a"}, {"name": "b"}),
+    _unchangeable(4, "source", {"inline": {"train.py": "1"}}, {"inline": {"train.py": "2"}}),
+    _of_job(
+        "spec",
+        5,
+        training_job(source=_CODE, entryScript="a.py"),
+        training_job(source=_CODE, entryScript="b.py"),
+        training_job(source=_CODE, entryScript="a.py"),
+    ),
+    _unchangeable(6, "parameters", {"a": 0.5, "b": True}, {"a": 0.25, "b": True}),
+    _unchangeable(6, "parameters", {"a": 1}, {"b": 1}),
+    _of_job("spec", 6, training_job(), training_job(parameters={"a": 1}), training_job()),
+    _of_job("spec", 6, training_job(parameters={"a": 1}), training_job(), training_job(parameters={"a": 1})),
+    _unchangeable(7, "arguments", ["a", "b"], ["b", "a"]),
+    _unchangeable(8, "inputs", [{"name": "a", "datastore": {}}], [{"name": "a", "datastore": {"path": "x"}}]),
+    _unchangeable(9, "environment", {"image": "python:3.12"}, {"image": "python:3.13"}),
+    _unchangeable(10, "resources", {"limits": {"cpu": 1}}, {"limits": {"cpu": 2}}),
+    _of_job("spec", 10, training_job(), training_job(resources={"limits": {"cpu": 2}}), training_job()),
+    _of_job("spec", 11, _TWO_MODELS, _OTHER_TAG, _ONE_MODEL),
+    _of_job("spec", 11, _ONE_MODEL, training_job(), _ONE_MODEL),
+    _of_job("spec.source", 0, training_job(source=_CODE), training_job(source={"inline": {"train.py": ""}, **_CODE})),
+    _of_job("spec.source", 0, training_job(), training_job(source={})),
+    _of_job(
+        "spec.source.inline", 0, _inline(a="x" * 262144, b="x" * 262144), _inline(a="x" * 262144, b="x" * 262143 + "é")
+    ),
+    *(
+        _of_job("spec.source.inline", 1, _inline(**{"lib/a..b.py": ""}), _inline(**{path: ""}))
+        for path in ("/a", "a/", "../a", "a/../b", "a/..", "..", "./a", "a/./b", "a//b", "", "a" * 254)
+    ),
+    *(
+        _of_job(
+            "spec.entryScript",
+            0,
+            training_job(source={"inline": {"src/a..b.py": ""}}, entryScript="src/a..b.py"),
+            training_job(source={"inline": {path: ""}}, entryScript=path),
+        )
+        for path in ("/a.py", "-c", "../a.py", "a/../b.py", "a//b.py", "./a.py", "a.py/")
+    ),
+    *(
+        _of_job("spec.inputs[].datastore.path", 0, _input(good), _input(bad))
+        for good, bad in (("", "/"), ("mnist/", "../other/"), ("a..b", "a/../../b"), ("a/b", "a//b"), ("a.b", "./a"))
+    ),
+    _of_job("spec.environment.variables[].name", 0, _variable("MY_TRAINYARD_CA"), _variable("TRAINYARD_CA")),
+    _of_job(
+        "spec.resources", 0, _amounts(requests_cpu="1500m", limits_cpu=2), _amounts(requests_cpu=2, limits_cpu="1999m")
+    ),
+    _of_job(
+        "spec.resources",
+        1,
+        _amounts(requests_memory="1024Mi", limits_memory="1Gi"),
+        _amounts(requests_memory="1Gi", limits_memory="1G"),
+    ),
+    *(
+        _of_job("spec.models[].path", 0, _model("outputs"), _model(bad))
+        for bad in ("m.pkl", "outputs/", "outputs/../m", "outputs//m", "/outputs/m", "outputs2/m")
+    ),
+    _of_job("spec.models[].tags", 0, _model(tags={"a" * 128: ""}), _model(tags={"a" * 129: ""})),
+    Case(kind=COMPUTE_CLUSTER, path="", good=compute_cluster(name="a" * 63), bad=compute_cluster(name="a" * 64)),
+    Case(
+        kind=COMPUTE_CLUSTER,
+        path="spec.provider",
+        good=compute_cluster(),
+        bad=make(COMPUTE_CLUSTER, {"provider": {"type": "Existing"}}),
+    ),
+    *(
+        Case(
+            kind=COMPUTE_CLUSTER,
+            path=_SELECTOR,
+            good=compute_cluster(nodeSelector={"example.com/pool": "a"}),
+            bad=compute_cluster(nodeSelector={key: "a"}),
+        )
+        for key in ("", "/pool", "pool/", "a" * 318)
+    ),
+    Case(
+        kind=COMPUTE_CLUSTER,
+        path=_TOLERATIONS,
+        index=0,
+        good=_toleration(operator="Exists"),
+        bad=_toleration(value="a"),
+    ),
+    Case(
+        kind=COMPUTE_CLUSTER,
+        path=_TOLERATIONS,
+        index=1,
+        good=_toleration(key="a", value="b"),
+        bad=_toleration(key="a", operator="Exists", value="b"),
+    ),
+    Case(
+        kind=COMPUTE_CLUSTER,
+        path=_TOLERATIONS,
+        index=2,
+        good=_toleration(key="a", effect="NoExecute", tolerationSeconds=1),
+        bad=_toleration(key="a", effect="NoSchedule", tolerationSeconds=1),
+    ),
+    Case(
+        kind=REGISTERED_MODEL,
+        path="spec.modelName",
+        before=registered_model(modelName="case"),
+        good=registered_model(modelName="case", description="Another description."),
+        bad=registered_model(modelName="Case"),
+    ),
+    Case(
+        kind=REGISTERED_MODEL,
+        path="spec.tags",
+        good=registered_model(tags={"a" * 128: ""}),
+        bad=registered_model(tags={"": "x"}),
+    ),
+]

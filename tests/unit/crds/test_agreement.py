@@ -1,0 +1,212 @@
+"""The parsed types and the schemas say the same, field by field."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from tests.support.schemas import schema, walk
+from trainyard.contract import INPUTS_DIR, MAX_METRICS, MAX_PATH_BYTES
+from trainyard_operator.api import compute_cluster, fields, names, training_job
+from trainyard_operator.api.compute_cluster import ComputeClusterSpec, Toleration
+from trainyard_operator.api.registered_model import RegisteredModelSpec
+from trainyard_operator.api.training_job import InputSpec, ModelSpec, TrainingJobSpec
+from trainyard_operator.domain.registry import MAX_VERSIONS, version_key
+
+# A schema's leaf, a value for it, the attribute that gives it back, and what that is where it differs from the value.
+TRAINING_JOB = [
+    ("experiment", "mnist", "experiment", "mnist"),
+    ("computeClusterRef.name", "cc", "cluster_name", "cc"),
+    ("source.inline{}", {"train.py": "abc"}, "inline_files", {"train.py": 3}),
+    ("source.configMapRef.name", "code", "config_map_name", "code"),
+    ("entryScript", "train.py", "entry_script", "train.py"),
+    ("parameters{}", {"a": 0.5}, "parameters", {"a": 0.5}),
+    ("arguments[]", ["x"], "arguments", ("x",)),
+    ("inputs[].name", "data", "inputs.0.name", "data"),
+    ("inputs[].datastore.path", "mnist/", "inputs.0.path", "mnist/"),
+    ("environment.image", "python:3.13", "image", "python:3.13"),
+    ("environment.variables[].name", "A", "variables", {"A": "b"}),
+    ("environment.variables[].value", "b", "variables", {"A": "b"}),
+    ("resources.requests.cpu", 1, "requests", {"cpu": "1", "memory": "1Gi"}),
+    ("resources.requests.memory", "1Gi", "requests", {"cpu": "1", "memory": "1Gi"}),
+    ("resources.limits.cpu", "1500m", "limits", {"cpu": "1500m", "memory": "2Gi"}),
+    ("resources.limits.memory", "2Gi", "limits", {"cpu": "1500m", "memory": "2Gi"}),
+    ("models[].name", "m", "models.0.name", "m"),
+    ("models[].path", "outputs/m", "models.0.path", "outputs/m"),
+    ("models[].description", "Text.", "models.0.description", "Text."),
+    ("models[].tags{}", {"k": "v"}, "models.0.tags", {"k": "v"}),
+]
+COMPUTE_CLUSTER = [
+    ("provider.type", "Existing", "provider", "Existing"),
+    ("provider.existing.nodeSelector{}", {"pool": "a"}, "node_selector", {"pool": "a"}),
+    ("provider.existing.tolerations[].key", "pool", "tolerations.0.key", "pool"),
+    ("provider.existing.tolerations[].operator", "Equal", "tolerations.0.operator", "Equal"),
+    ("provider.existing.tolerations[].value", "a", "tolerations.0.value", "a"),
+    ("provider.existing.tolerations[].effect", "NoExecute", "tolerations.0.effect", "NoExecute"),
+    ("provider.existing.tolerations[].tolerationSeconds", 7, "tolerations.0.toleration_seconds", 7),
+]
+REGISTERED_MODEL = [
+    ("modelName", "iris", "model_name", "iris"),
+    ("description", "Text.", "description", "Text."),
+    ("tags{}", {"k": "v"}, "tags", {"k": "v"}),
+]
+TABLES = {
+    "trainingjobs": (TRAINING_JOB, TrainingJobSpec, [InputSpec, ModelSpec]),
+    "computeclusters": (COMPUTE_CLUSTER, ComputeClusterSpec, [Toleration]),
+    "registeredmodels": (REGISTERED_MODEL, RegisteredModelSpec, []),
+}
+
+
+def build(rows):
+    """Make the spec that has each row's value at its path."""
+    spec = {}
+    for path, value, _, _ in rows:
+        *parents, last = path.replace("[]", "[].").replace("..", ".").removesuffix(".").split(".")
+        node = spec
+        for name in parents:
+            if name.endswith("[]"):
+                items = node.setdefault(name.removesuffix("[]"), [{}])
+                node = items[0]
+            else:
+                node = node.setdefault(name, {})
+        node[last.removesuffix("[]").removesuffix("{}")] = value
+    return spec
+
+
+def look_up(parsed, path):
+    for name in path.split("."):
+        parsed = parsed[int(name)] if name.isdigit() else getattr(parsed, name)
+    return parsed
+
+
+def rows_without(rows, excluded):
+    return [row for row in rows if row[0] != excluded]
+
+
+@pytest.mark.parametrize("plural", TABLES)
+def test_every_leaf_of_the_schema_is_in_the_table_and_the_other_way_round(plural):
+    spec = schema(plural)["properties"]["spec"]
+    leaves = {
+        path
+        for path, node in walk(spec)
+        if path and "properties" not in node and "items" not in node and "additionalProperties" not in node
+    }
+    assert {row[0] for row in TABLES[plural][0]} == leaves
+
+
+@pytest.mark.parametrize("plural", TABLES)
+def test_every_attribute_of_the_types_is_in_the_table(plural):
+    rows, whole, parts = TABLES[plural]
+    used = {name for row in rows for name in row[2].split(".") if not name.isdigit()}
+    assert used == {field.name for kind in [whole, *parts] for field in dataclasses.fields(kind)}
+
+
+@pytest.mark.parametrize(
+    ("plural", "row"),
+    [pytest.param(plural, row, id=f"{plural}-{row[0]}") for plural, table in TABLES.items() for row in table[0]],
+)
+def test_a_value_of_the_schema_comes_back_from_the_parsed_type(plural, row):
+    rows, whole, _ = TABLES[plural]
+    # A source has exactly one of the two.
+    other = {"source.inline{}": "source.configMapRef.name"}.get(row[0], "source.inline{}")
+    parsed = whole.parse(build(rows_without(rows, other)))
+    assert look_up(parsed, row[2]) == row[3]
+
+
+def node_at(plural, path):
+    return dict(walk(schema(plural)))[path]
+
+
+@pytest.mark.parametrize(
+    ("plural", "path", "keyword", "expected"),
+    [
+        pytest.param(plural, path, keyword, expected, id=f"{path}-{keyword}")
+        for plural, path, keyword, expected in [
+            ("trainingjobs", "spec.experiment", "default", training_job.DEFAULT_EXPERIMENT),
+            ("trainingjobs", "spec.experiment", "pattern", training_job.EXPERIMENT.pattern),
+            ("trainingjobs", "spec.experiment", "minLength", training_job.MIN_EXPERIMENT),
+            ("trainingjobs", "spec.experiment", "maxLength", training_job.MAX_EXPERIMENT),
+            ("trainingjobs", "spec.computeClusterRef.name", "pattern", fields.OBJECT_NAME.pattern),
+            ("trainingjobs", "spec.computeClusterRef.name", "maxLength", names.MAX_LABEL_VALUE),
+            ("trainingjobs", "spec.source.inline", "maxProperties", training_job.MAX_INLINE_FILES),
+            ("trainingjobs", "spec.source.inline{}", "maxLength", training_job.MAX_INLINE_BYTES),
+            ("trainingjobs", "spec.source.configMapRef.name", "maxLength", training_job.MAX_OBJECT_NAME),
+            ("trainingjobs", "spec.source.configMapRef.name", "pattern", fields.OBJECT_NAME.pattern),
+            ("trainingjobs", "spec.entryScript", "default", training_job.DEFAULT_ENTRY_SCRIPT),
+            ("trainingjobs", "spec.entryScript", "maxLength", training_job.MAX_FILE_NAME),
+            ("trainingjobs", "spec.parameters", "maxProperties", training_job.MAX_PARAMETERS),
+            ("trainingjobs", "spec.parameters{}", "maxLength", training_job.MAX_ARGUMENT),
+            ("trainingjobs", "spec.arguments", "maxItems", training_job.MAX_ARGUMENTS),
+            ("trainingjobs", "spec.arguments[]", "maxLength", training_job.MAX_ARGUMENT),
+            ("trainingjobs", "spec.inputs", "maxItems", training_job.MAX_INPUTS),
+            ("trainingjobs", "spec.inputs[].name", "pattern", training_job.INPUT_NAME.pattern),
+            ("trainingjobs", "spec.inputs[].name", "maxLength", training_job.MAX_INPUT_NAME),
+            ("trainingjobs", "spec.inputs[].datastore.path", "maxLength", training_job.MAX_PATH),
+            ("trainingjobs", "spec.environment.image", "pattern", training_job.IMAGE.pattern),
+            ("trainingjobs", "spec.environment.image", "maxLength", training_job.MAX_IMAGE),
+            ("trainingjobs", "spec.environment.variables", "maxItems", training_job.MAX_VARIABLES),
+            ("trainingjobs", "spec.environment.variables[].name", "pattern", training_job.VARIABLE_NAME.pattern),
+            ("trainingjobs", "spec.environment.variables[].name", "maxLength", training_job.MAX_VARIABLE_NAME),
+            ("trainingjobs", "spec.environment.variables[].value", "maxLength", training_job.MAX_VARIABLE),
+            ("trainingjobs", "spec.resources.requests.cpu", "pattern", training_job.QUANTITIES["cpu"].pattern),
+            ("trainingjobs", "spec.resources.limits.cpu", "pattern", training_job.QUANTITIES["cpu"].pattern),
+            ("trainingjobs", "spec.resources.requests.memory", "pattern", training_job.QUANTITIES["memory"].pattern),
+            ("trainingjobs", "spec.resources.limits.memory", "pattern", training_job.QUANTITIES["memory"].pattern),
+            ("trainingjobs", "spec.resources.limits.memory", "maxLength", training_job.MAX_QUANTITY),
+            ("trainingjobs", "spec.models", "maxItems", training_job.MAX_MODELS),
+            ("trainingjobs", "spec.models[].name", "pattern", fields.MODEL_NAME.pattern),
+            ("trainingjobs", "spec.models[].name", "maxLength", fields.MAX_MODEL_NAME),
+            ("trainingjobs", "spec.models[].path", "maxLength", training_job.MAX_PATH),
+            ("trainingjobs", "spec.models[].description", "maxLength", fields.MAX_DESCRIPTION),
+            ("trainingjobs", "spec.models[].tags", "maxProperties", fields.MAX_TAGS),
+            ("trainingjobs", "spec.models[].tags{}", "maxLength", fields.MAX_TAG_VALUE),
+            ("trainingjobs", "status.metrics", "maxProperties", MAX_METRICS),
+            ("computeclusters", "spec.provider.type", "enum", list(compute_cluster.ProviderType)),
+            ("computeclusters", "spec.provider.existing.nodeSelector", "maxProperties", compute_cluster.MAX_LABELS),
+            ("computeclusters", "spec.provider.existing.nodeSelector{}", "pattern", fields.LABEL_VALUE.pattern),
+            ("computeclusters", "spec.provider.existing.nodeSelector{}", "maxLength", names.MAX_LABEL_VALUE),
+            ("computeclusters", "spec.provider.existing.tolerations", "maxItems", compute_cluster.MAX_TOLERATIONS),
+            ("computeclusters", "spec.provider.existing.tolerations[].key", "pattern", fields.LABEL_KEY.pattern),
+            ("computeclusters", "spec.provider.existing.tolerations[].key", "maxLength", compute_cluster.MAX_LABEL_KEY),
+            ("computeclusters", "spec.provider.existing.tolerations[].value", "pattern", fields.LABEL_VALUE.pattern),
+            ("computeclusters", "spec.provider.existing.tolerations[].value", "maxLength", names.MAX_LABEL_VALUE),
+            ("computeclusters", "spec.provider.existing.tolerations[].effect", "enum", list(compute_cluster.EFFECTS)),
+            (
+                "computeclusters",
+                "spec.provider.existing.tolerations[].tolerationSeconds",
+                "maximum",
+                compute_cluster.MAX_TOLERATION_SECONDS,
+            ),
+            ("registeredmodels", "spec.modelName", "pattern", fields.MODEL_NAME.pattern),
+            ("registeredmodels", "spec.modelName", "maxLength", fields.MAX_MODEL_NAME),
+            ("registeredmodels", "spec.description", "maxLength", fields.MAX_DESCRIPTION),
+            ("registeredmodels", "spec.tags", "maxProperties", fields.MAX_TAGS),
+            ("registeredmodels", "spec.tags{}", "maxLength", fields.MAX_TAG_VALUE),
+            ("registeredmodels", "status.versions[].metrics", "maxProperties", MAX_METRICS),
+        ]
+    ],
+)
+def test_a_bound_is_the_same_in_the_schema_and_in_the_code(plural, path, keyword, expected):
+    assert node_at(plural, path)[keyword] == expected
+
+
+def test_an_input_is_where_the_schema_says():
+    assert f"{INPUTS_DIR}/NAME" in node_at("trainingjobs", "spec.inputs")["description"]
+
+
+def test_the_longest_key_of_a_version_fits():
+    key = version_key(
+        run_uid="0c1a2b3d-0000-4000-8000-000000000000",
+        model_name="m" * fields.MAX_MODEL_NAME,
+        path="p" * training_job.MAX_PATH,
+    )
+    assert len(key) <= node_at("registeredmodels", "status.versions[].key")["maxLength"]
+
+
+def test_a_status_holds_as_many_versions_as_the_registry_gives():
+    assert node_at("registeredmodels", "status.versions")["maxItems"] == MAX_VERSIONS
+
+
+def test_paths_are_bounded_as_the_contract_bounds_them():
+    assert training_job.MAX_PATH == MAX_PATH_BYTES

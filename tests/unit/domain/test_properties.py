@@ -1,0 +1,120 @@
+"""What holds for every object that the schemas admit, whatever surrounds it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import jsonschema
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.support.schemas import objects, schema, statuses
+from tests.unit.domain.builders import NOW, job, model, pod, saved, termination, version, view
+from trainyard_operator.api.names import COMPUTE_CLUSTER, REGISTERED_MODEL, TRAINING_JOB
+from trainyard_operator.domain.compute_cluster import ClusterView, plan_compute_cluster
+from trainyard_operator.domain.registered_model import ModelView, Sealed, plan_registered_model
+from trainyard_operator.domain.run_view import ConfigMapSource, StoreTrouble
+from trainyard_operator.domain.training_job import plan_training_job
+
+thorough = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+
+JUNK_TERMINATION = termination(
+    exitCode="x", signal=True, reason=7, message=None, metrics=[1], warnings={}, logTail=b"".hex(), manifestSha256=3
+)
+pods = st.sampled_from(
+    [
+        (),
+        (pod(node=None, unschedulable="0/1 nodes"),),
+        (pod(preparing=True),),
+        (pod(running=True),),
+        (pod(waiting=("ErrImagePull", "x" * 5000)),),
+        (pod(exit_code=0, termination=termination(metrics={"accuracy": 0.9})),),
+        (pod(exit_code=3, termination=termination(reason="ScriptFailed", exitCode=3)),),
+        (pod(exit_code=1, termination=JUNK_TERMINATION),),
+        (pod(exit_code=137, kubelet_reason="OOMKilled", deleting=True, disrupted="gone"), pod(name="second")),
+    ]
+)
+views = st.builds(
+    view,
+    job=st.sampled_from([None, job(), job(complete=True), job(failed="BackoffLimitExceeded")]),
+    pods=pods,
+    cluster=st.sampled_from([None, {"spec": {"provider": {"type": "Existing", "existing": {"nodeSelector": {"a": "b"}}}}}]),
+    source=st.sampled_from([None, ConfigMapSource(files=None), ConfigMapSource(files=frozenset({"train.py"}))]),
+    live=st.sampled_from([None, {"state": "Running", "metrics": {"a": 1}, "progress": {"percent": 250}}]),
+    saved=st.sampled_from([None, saved("outputs/m.pkl"), StoreTrouble(message="away", final=False)]),
+    models=st.just({}),
+)  # fmt: skip
+
+
+def settle(plan_once, parent):
+    """Plan until nothing changes, as the reconcile loop does with a world that stands still.
+
+    Every status on the way must be one that the API server takes.
+    """
+    plural = next(k.plural for k in (TRAINING_JOB, REGISTERED_MODEL, COMPUTE_CLUSTER) if k.kind == parent["kind"])
+    admitted = jsonschema.Draft7Validator(schema(plural)["properties"]["status"])
+    for _ in range(5):
+        plan = plan_once(parent)
+        if plan.status is None:
+            return plan
+        admitted.validate(plan.status)
+        parent = {**parent, "status": plan.status}
+    pytest.fail("the plan keeps changing its own status")
+
+
+def living(kind):
+    """Return objects of `kind` as the API server holds them before their first reconcile, or after one of ours."""
+    return objects(kind).map(lambda obj: {**obj, "status": {}})
+
+
+@thorough
+@given(parent=living(TRAINING_JOB), seen=views)
+def test_planning_a_run_is_a_function_and_comes_to_rest(parent, seen):
+    assert plan_training_job(parent, seen, NOW) == plan_training_job(parent, seen, NOW)
+    resting = settle(lambda obj: plan_training_job(obj, seen, NOW), parent)
+    assert resting.events == ()
+
+
+@thorough
+@given(parent=living(TRAINING_JOB), situations=st.lists(views, max_size=6))
+def test_a_run_that_ended_stays_as_it_ended_whatever_happens_around_it(parent, situations):
+    ended = None
+    for number, seen in enumerate(situations):
+        plan = plan_training_job(parent, seen, NOW + timedelta(minutes=number))
+        if plan.status is not None:
+            parent = {**parent, "status": plan.status}
+        phase = parent["status"].get("phase")
+        assert ended is None or phase == ended
+        ended = phase if phase in {"Completed", "Failed"} else None
+
+
+def with_any_status(kind):
+    """Return objects of `kind` with whatever status the schema admits, as somebody with the right to may write it."""
+    return st.builds(lambda obj, status: {**obj, "status": status}, objects(kind), statuses(kind))
+
+
+@thorough
+@given(parent=with_any_status(TRAINING_JOB), seen=views)
+def test_no_status_that_the_schema_admits_upsets_the_planner(parent, seen):
+    plan_training_job(parent, seen, NOW)
+
+
+@thorough
+@given(parent=with_any_status(REGISTERED_MODEL))
+def test_planning_a_model_never_fails_and_comes_to_rest(parent):
+    seen = ModelView(folder_uri="s3://b/m/", sealed={1: Sealed(manifest_sha256="d" * 64, files=1, bytes=1)})
+    settle(lambda obj: plan_registered_model(obj, seen, NOW), parent)
+
+
+@thorough
+@given(parent=with_any_status(COMPUTE_CLUSTER))
+def test_planning_a_cluster_never_fails_and_comes_to_rest(parent):
+    nodes = ({"metadata": {"name": "n"}}, {"metadata": {"name": "m", "labels": {"a": "b"}}, "status": {}})
+    settle(lambda obj: plan_compute_cluster(obj, ClusterView(nodes=nodes), NOW), parent)
+
+
+def test_a_sealed_model_is_at_rest():
+    parent = model(version(1))
+    seen = ModelView(folder_uri="s3://b/m/")
+    settle(lambda obj: plan_registered_model(obj, seen, NOW), parent)
