@@ -48,12 +48,12 @@ def summary(*, metrics: Mapping[str, MetricValue], parameters: Mapping[str, Any]
     It is the first metric that does not merely repeat a parameter's value (the tutorial logs its regularization rate
     before its accuracy); a name once shown stays the one shown.
     """
-    if not metrics:
-        return before
-    shown = before.rsplit("=", 1)[0] if before else ""
+    shown: str | None = before.rsplit("=", 1)[0] if before else None
     if shown not in metrics:
         echoed = [value for value in parameters.values() if isinstance(value, int | float)]
-        shown = next((name for name, value in metrics.items() if value not in echoed), next(iter(metrics)))
+        shown = next((name for name, value in metrics.items() if value not in echoed), None)
+    if shown is None:
+        return before
     return f"{shown}={_short(metrics[shown])}"
 
 

@@ -1,0 +1,100 @@
+"""`python -m demo`: the MNIST tutorial on the cluster of the kubeconfig, from upload to registered model."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+from kubernetes.client import ApiException
+from urllib3.exceptions import HTTPError
+
+from demo import show
+from demo.cluster import REPOSITORY, Cluster
+from demo.console import Console
+from demo.errors import DemoError
+from demo.follow import follow
+from demo.storage import open_storage
+from demo.submit import free_name, read_training_job, submit
+from demo.upload import upload_folder
+from trainyard.contract import METRICS_HISTORY
+from trainyard.patience import TransferError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+EXAMPLE: Final = REPOSITORY / "examples" / "mnist"
+INTERRUPTED: Final = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo and return its exit code: 0 only if the run completed and its model is Ready."""
+    parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
+    parser.add_argument("--namespace", help="where to run; the namespace of the kubeconfig's context by default")
+    parser.add_argument("--operator-namespace", default="trainyard-system", help="where Trainyard is installed")
+    options = parser.parse_args(arguments)
+    console = Console()
+    try:
+        cluster = Cluster.connect(namespace=options.namespace, operator_namespace=options.operator_namespace)
+        return run(cluster, folder=EXAMPLE, console=console)
+    except (DemoError, TransferError) as error:
+        sys.stderr.write(f"demo: {error}\n")
+    except ApiException as error:
+        sys.stderr.write(f"demo: the API server refused: {error.status} {error.reason}: {error.body}\n")
+    except HTTPError as error:
+        sys.stderr.write(f"demo: the API server cannot be reached: {error}\n")
+    except KeyboardInterrupt:
+        sys.stderr.write("demo: interrupted\n")
+        return INTERRUPTED
+    return 1
+
+
+def run(cluster: Cluster, *, folder: Path, console: Console) -> int:
+    """Upload, submit, follow and show one run."""
+    example = read_training_job(folder)
+    with open_storage(cluster) as storage:
+        files = sorted((folder / "data").glob("*.gz"))
+        upload_folder(storage, files, prefix=example["spec"]["inputs"][0]["datastore"]["path"], console=console)
+    upload_seconds = console.elapsed
+
+    old = example["metadata"]["name"]
+    name = free_name(old, taken=[job["metadata"]["name"] for job in cluster.list_objects("trainingjobs")])
+    for line in submit(cluster, folder=folder, old=old, new=name).splitlines():
+        console.say(line)
+    try:
+        job = follow(
+            cluster.watch_training_job(name),
+            console=console,
+            open_log=lambda pod: cluster.pod_log(pod, container="train"),
+        )
+    except KeyboardInterrupt:
+        console.write(f"\nThe run goes on. Look at it with: kubectl get trainingjob {name} --watch")
+        return INTERRUPTED
+    code = _show(cluster, job, console=console)
+    console.write(show.timings(job["status"], upload=upload_seconds, total=console.elapsed))
+    return code
+
+
+def _show(cluster: Cluster, job: Mapping[str, Any], *, console: Console) -> int:
+    status = job["status"]
+    if status["phase"] != "Completed":
+        console.write("\n".join(show.failure_lines(status)))
+        return 1
+    uid = job["metadata"]["uid"]
+    with open_storage(cluster) as storage:
+        files = {file["path"]: file for file in storage.files(area="runs", prefix=f"{uid}/")}
+        history = storage.read_text(files[METRICS_HISTORY]) if METRICS_HISTORY in files else ""
+    console.write("")
+    console.write(str(show.logged_order(history, status.get("metrics") or {})))
+    console.write("\n".join(show.file_names(files)))
+    console.write("\n".join(show.model_lines(status.get("models") or ())))
+    console.write("")
+    missing = show.missing_models(job["spec"], status, cluster.list_objects("registeredmodels"))
+    for sentence in missing:
+        console.write(f"Failed: {sentence}")
+    return 1 if missing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,80 @@
+"""A namespace's storage as the demo meets it: the operator's own gateway in front of a real S3 server."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextlib import closing
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from demo.storage import Storage
+from tests.support.objectstore import ObjectServer
+from trainyard.connections import Connections
+from trainyard.patience import Retry
+from trainyard.transfer import GatewayClient, StoreClient
+from trainyard_operator.gateway.metrics import GatewayMetrics
+from trainyard_operator.gateway.ports import Identity
+from trainyard_operator.gateway.server import Gateway
+from trainyard_operator.storage.store import S3Store
+
+IMPATIENT = Retry(limit=5)
+
+
+class OnePerson:
+    """Takes every token for that of one person."""
+
+    async def review(self, _token):
+        return Identity(namespace="team", service_account="default")
+
+
+@pytest.fixture(scope="module")
+def loop():
+    """Run an event loop in a thread of its own, since the demo's clients block."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    yield lambda coroutine: asyncio.run_coroutine_threadsafe(coroutine, loop).result(timeout=30)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+@pytest.fixture(scope="module")
+def bucket(tmp_path_factory, loop):
+    """Give the operator's view of the bucket."""
+    with ObjectServer(folder=tmp_path_factory.mktemp("objects")) as server:
+        opening = S3Store.open(
+            endpoint=server.endpoint,
+            region=server.region,
+            bucket="trainyard",
+            access_key=server.keys.access,
+            secret_key=server.keys.secret,
+        )
+        with closing(loop(opening)) as store:
+            loop(store.ensure_bucket())
+            yield store
+
+
+@pytest.fixture(scope="module")
+def storage(bucket, loop):
+    """Give the demo's view of it."""
+    gateway = Gateway(
+        reviewer=OnePerson(),
+        runs=None,
+        sources=None,
+        live=None,
+        store=bucket,
+        metrics=GatewayMetrics(CollectorRegistry()),
+    )
+    port = loop(gateway.start(host="127.0.0.1", port=0, tls=None))
+    with (
+        closing(
+            GatewayClient(f"http://127.0.0.1:{port}", ca_pem="", token=lambda: "a-token", retry=IMPATIENT)
+        ) as gateway_client,
+        closing(StoreClient(retry=IMPATIENT)) as store_client,
+        closing(Connections(timeout=5)) as probes,
+    ):
+        yield Storage(gateway=gateway_client, store=store_client, probes=probes)
+    loop(gateway.stop())

@@ -1,0 +1,131 @@
+"""The demo as a whole: its exit code says whether there is a model that can be used."""
+
+from __future__ import annotations
+
+import io
+from contextlib import contextmanager
+
+import pytest
+
+import demo.__main__ as program
+from demo.console import Console
+
+UID = "0b1f5a52-9d0e-4f0c-8a3b-6c1f4a9be001"
+
+
+class OneCluster:
+    """A cluster on which one run of the example goes as it is told to."""
+
+    def __init__(self, *, statuses, versions="Ready"):
+        self.namespace = "team"
+        self.statuses = statuses
+        self.applied = []
+        version = {"id": "sklearn_mnist:1", "state": versions}
+        self.objects = {
+            "trainingjobs": [{"metadata": {"name": "mnist"}}],
+            "registeredmodels": [{"spec": {"modelName": "sklearn_mnist"}, "status": {"versions": [version]}}],
+        }
+
+    def list_objects(self, plural):
+        return self.objects[plural]
+
+    def run_kubectl(self, *arguments):
+        self.applied.append(arguments)
+        return "trainingjob.trainyard.dev/mnist-2 created\n"
+
+    def watch_training_job(self, name):
+        spec = {"models": [{"name": "sklearn_mnist", "path": "outputs/sklearn_mnist_model.pkl"}]}
+        for status in self.statuses:
+            if status is KeyboardInterrupt:
+                raise KeyboardInterrupt
+            yield {"metadata": {"name": name, "uid": UID}, "spec": spec, "status": status}
+
+
+COMPLETED = {
+    "phase": "Completed",
+    "metrics": {"accuracy": 0.9253, "regularization rate": 0.8},
+    "models": [
+        {"name": "sklearn_mnist", "path": "outputs/sklearn_mnist_model.pkl", "id": "sklearn_mnist:1", "version": 1}
+    ],
+}
+FAILED = {"phase": "Failed", "failure": {"reason": "ScriptFailed", "message": "exit code 3", "logTail": "Oh no"}}
+
+
+@pytest.fixture
+def example(tmp_path, repository):
+    """Give the example with little data."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "train-labels.gz").write_bytes(b"labels")
+    name = "training-job.yaml"
+    (tmp_path / name).write_bytes((repository / "examples" / "mnist" / name).read_bytes())
+    return tmp_path
+
+
+@pytest.fixture
+def run(storage, bucket, loop, example, monkeypatch):
+    """Return a function that runs the demo and returns its exit code and what it printed."""
+
+    @contextmanager
+    def open_storage(_cluster):
+        yield storage
+
+    monkeypatch.setattr(program, "open_storage", open_storage)
+    history = b'{"metric":"regularization rate","value":0.8}\n{"metric":"accuracy","value":0.9253}\n'
+    for path, content in (
+        ("metrics.jsonl", history),
+        ("source.tar.gz", b"code"),
+        ("logs/000001.txt", b"a line"),
+        ("outputs/sklearn_mnist_model.pkl", b"a model"),
+    ):
+        loop(bucket.put(f"runs/team/{UID}/{path}", content))
+
+    def call(cluster):
+        output = io.StringIO()
+        return program.run(cluster, folder=example, console=Console(stream=output)), output.getvalue()
+
+    return call
+
+
+def test_a_run_that_completed_is_shown_as_the_tutorial_shows_it(run, bucket, loop):
+    cluster = OneCluster(statuses=[{"phase": "Running"}, COMPLETED])
+    code, output = run(cluster)
+    assert code == 0
+    assert (
+        "\n{'regularization rate': 0.8, 'accuracy': 0.9253}\n"
+        "logs/000001.txt\n"
+        "outputs/sklearn_mnist_model.pkl\n"
+        "sklearn_mnist\tsklearn_mnist:1\t1\n"
+    ) in output
+    assert output.splitlines()[-1].startswith("upload ")
+    assert loop(bucket.get("data/team/mnist/train-labels.gz", limit=100)) == b"labels"
+
+
+def test_a_name_that_is_taken_is_not_used_again(run):
+    cluster = OneCluster(statuses=[COMPLETED])
+    _, output = run(cluster)
+    assert [arguments[:2] for arguments in cluster.applied] == [("apply", "-k")]
+    assert "trainingjob.trainyard.dev/mnist-2 created" in output
+
+
+def test_a_run_that_failed_is_explained(run):
+    code, output = run(OneCluster(statuses=[FAILED]))
+    assert code == 1
+    assert "Failed: ScriptFailed: exit code 3\nThe end of its log:\n  | Oh no\n" in output
+
+
+def test_a_model_that_is_not_ready_is_a_failure(run):
+    code, output = run(OneCluster(statuses=[COMPLETED], versions="Pending"))
+    assert code == 1
+    assert "Failed: the model version sklearn_mnist:1 is Pending, not Ready" in output
+
+
+def test_an_interrupt_ends_the_watching_and_says_how_to_go_on(run):
+    code, output = run(OneCluster(statuses=[{"phase": "Running"}, KeyboardInterrupt]))
+    assert code == 130
+    assert "The run goes on. Look at it with: kubectl get trainingjob mnist-2 --watch" in output
+
+
+def test_what_a_person_can_mend_is_told_in_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "absent"))
+    assert program.main([]) == 1
+    assert capsys.readouterr().err.startswith(f"demo: the kubeconfig {tmp_path / 'absent'} cannot be used: ")
