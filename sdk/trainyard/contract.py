@@ -184,11 +184,11 @@ def check_relative_path(path: str, *, what: str = "path", empty: bool = False) -
         raise InvalidPathError(f"{what} is empty: give a relative path such as train.py")
     if path.startswith("/"):
         raise InvalidPathError(f"{what} is {path!r}, an absolute path: give it relative, without the leading /")
-    if len(path.encode(errors="surrogateescape")) > MAX_PATH_BYTES:
+    if len(path.encode(errors="surrogatepass")) > MAX_PATH_BYTES:
         raise InvalidPathError(f"{what} is longer than {MAX_PATH_BYTES} bytes: shorten it")
     if "\\" in path or any(unicodedata.category(c) in {"Cc", "Cs"} for c in path):
         raise InvalidPathError(f"{what} is {path!r}: backslashes and control characters are not allowed")
-    parts = path.rstrip("/").split("/")
+    parts = path.removesuffix("/").split("/")
     if any(part in {"", ".", ".."} for part in parts):
         raise InvalidPathError(f"{what} is {path!r}: '..', '.' and empty parts are not allowed, it must stay inside")
     return str(PurePosixPath(path)) + ("/" if path.endswith("/") else "")

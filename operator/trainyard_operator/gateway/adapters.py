@@ -1,0 +1,139 @@
+"""The gateway's ports over the operator's own store and client."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any
+
+from trainyard_operator.api.fields import SpecError
+from trainyard_operator.api.names import CONFIG_MAP, JOB, POD, TRAINING_JOB
+from trainyard_operator.api.reasons import Phase
+from trainyard_operator.api.training_job import TrainingJobSpec
+from trainyard_operator.domain.conditions import parse_timestamp
+from trainyard_operator.gateway.errors import Refusal, forbidden, unavailable
+from trainyard_operator.gateway.ports import Identity, RunRef
+from trainyard_operator.kube.client import Client
+from trainyard_operator.kube.errors import NotFound
+from trainyard_operator.runtime.store import Store
+
+JsonObject = dict[str, Any]
+
+# A pod may call before the watch has told of it; what is unknown for longer is not there.
+GRACE_SECONDS = 20.0
+_REMEMBERED = 10_000
+
+
+class StoreRunDirectory:
+    """`RunDirectory` over what the operator has seen: pod, its Job, and the Job's TrainingJob."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._now = now
+        self._first_asked: OrderedDict[str, float] = OrderedDict()
+
+    def run_of(self, identity: Identity) -> RunRef:
+        """Return the run that the identity's pod works for.
+
+        A pod that is being deleted may still save what it has, until its grace period is over.
+        """
+        uid = identity.pod_uid or ""
+        pod = self._store.by_uid(POD, uid)
+        if pod is None:
+            raise self._unknown(uid, "the operator does not know this pod")
+        meta = pod["metadata"]
+        if (meta["namespace"], meta["name"]) != (identity.namespace, identity.pod_name):
+            raise forbidden("the token's pod is not the one that the operator knows")
+        self._check_alive(pod)
+        job = self._owner(pod, JOB.kind)
+        if job is None:
+            raise self._unknown(uid, "the operator does not know the Job of this pod")
+        parent = self._owner(job, TRAINING_JOB.kind)
+        if parent is None:
+            raise forbidden("this pod belongs to no TrainingJob that exists")
+        phase = (parent.get("status") or {}).get("phase")
+        if phase in {Phase.COMPLETED, Phase.FAILED}:
+            raise forbidden(f"the run {parent['metadata']['name']} has ended: it is {phase}")
+        self._first_asked.pop(uid, None)
+        return run_ref(parent)
+
+    def _check_alive(self, pod: Mapping[str, Any]) -> None:
+        name = pod["metadata"]["name"]
+        if (pod.get("status") or {}).get("phase") in {"Succeeded", "Failed"}:
+            raise forbidden(f"the pod {name} has ended")
+        deletion = pod["metadata"].get("deletionTimestamp")
+        if deletion is not None and parse_timestamp(deletion) < self._now():
+            raise forbidden(f"the pod {name} is deleted")
+
+    def _owner(self, obj: Mapping[str, Any], kind: str) -> JsonObject | None:
+        known = {JOB.kind: JOB, TRAINING_JOB.kind: TRAINING_JOB}[kind]
+        for reference in obj["metadata"].get("ownerReferences") or ():
+            if (reference.get("kind"), reference.get("apiVersion")) != (kind, known.api_version):
+                continue
+            owner = self._store.by_uid(known, reference["uid"])
+            # Nobody checks an owner reference that crosses namespaces, so here it counts for nothing.
+            if owner is not None and owner["metadata"]["namespace"] == obj["metadata"]["namespace"]:
+                return owner
+        return None
+
+    def _unknown(self, uid: str, message: str) -> Refusal:
+        first = self._first_asked.setdefault(uid, self._clock())
+        if len(self._first_asked) > _REMEMBERED:
+            self._first_asked.popitem(last=False)
+        if self._clock() - first < GRACE_SECONDS:
+            return unavailable(f"{message} yet: try again")
+        return forbidden(message)
+
+
+def run_ref(parent: Mapping[str, Any]) -> RunRef:
+    """Return the run of a TrainingJob."""
+    meta = parent["metadata"]
+    try:
+        spec = TrainingJobSpec.parse(parent["spec"])
+    except SpecError as error:
+        raise Refusal(HTTPStatus.BAD_REQUEST, "InvalidSpec", str(error)) from error
+    return RunRef(namespace=meta["namespace"], name=meta["name"], uid=meta["uid"], spec=spec)
+
+
+class KubeSources:
+    """`Sources` read from the API server, since the store keeps neither scripts nor ConfigMaps."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def files(self, run: RunRef) -> dict[str, bytes]:
+        """Return the files of the run's source."""
+        try:
+            parent = await self._client.get(TRAINING_JOB, run.name, namespace=run.namespace)
+        except NotFound as error:
+            raise forbidden(f"the TrainingJob {run.name} does not exist any more") from error
+        if parent["metadata"]["uid"] != run.uid:
+            raise forbidden(f"the TrainingJob {run.name} is not the one that this pod was made for")
+        source = parent["spec"]["source"]
+        if "inline" in source:
+            return {path: text.encode(errors="replace") for path, text in source["inline"].items()}
+        return await self._config_map(run, source["configMapRef"]["name"])
+
+    async def _config_map(self, run: RunRef, name: str) -> dict[str, bytes]:
+        try:
+            found = await self._client.get(CONFIG_MAP, name, namespace=run.namespace)
+        except NotFound as error:
+            message = (
+                f"spec.source.configMapRef.name: the ConfigMap {name} in namespace {run.namespace} was deleted before "
+                "the run had read it: create both again"
+            )
+            raise Refusal(HTTPStatus.NOT_FOUND, "SourceInvalid", message, field="spec.source") from error
+        files = {path: text.encode(errors="replace") for path, text in (found.get("data") or {}).items()}
+        files |= {path: base64.b64decode(text) for path, text in (found.get("binaryData") or {}).items()}
+        return files

@@ -1,0 +1,161 @@
+"""What callers are granted: signed addresses of objects that are theirs to read or write, and of no others.
+
+Keys are built here from the caller's own namespace and run, and from paths that were checked: nothing that a caller
+sends can name another run, another namespace or a model.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from http import HTTPStatus
+from typing import TypeVar
+
+from trainyard.contract import (
+    OUTPUTS,
+    FileGrant,
+    PutGrant,
+    RunDocument,
+    RunInput,
+    SourceGrant,
+    check_relative_path,
+)
+from trainyard_operator.api.training_job import InputSpec
+from trainyard_operator.gateway.errors import Refusal
+from trainyard_operator.gateway.listing import Listing, UnusableNameError, find, top_level
+from trainyard_operator.gateway.ports import LiveBoard, RunRef, Sources
+from trainyard_operator.gateway.requests import DataPutRequest, InputRequest, ListRequest, PutFile, PutRequest
+from trainyard_operator.storage import layout
+from trainyard_operator.storage.runs import FrozenSource, freeze_source, frozen_source
+from trainyard_operator.storage.store import ObjectStore
+
+_SHOWN_FILES = 10
+
+Answer = dict[str, object]
+Signed = TypeVar("Signed")
+
+
+class Grants:
+    """The operations of ``POST /v1/grants``, for callers whose right to ask is settled."""
+
+    def __init__(self, *, store: ObjectStore, sources: Sources, live: LiveBoard) -> None:
+        self._store = store
+        self._sources = sources
+        self._live = live
+        # Signing takes Python's lock again and again: two threads at it would only slow the event loop down.
+        self._signing = asyncio.Semaphore(1)
+
+    async def run(self, run: RunRef) -> RunDocument:
+        """Return the document of a run; the first to ask freezes its source."""
+        source = await frozen_source(self._store, run.namespace, run.uid) or await self._freeze(run)
+        self._live.publish(run.uid, source_sha256=source.sha256)
+        url = await self._sign(lambda: self._store.sign_get(source.key))
+        return RunDocument(
+            name=run.name,
+            namespace=run.namespace,
+            uid=run.uid,
+            experiment=run.spec.experiment,
+            entryScript=run.spec.entry_script,
+            arguments=run.spec.argv,
+            source=SourceGrant(url=url, sha256=source.sha256, bytes=source.bytes),
+            inputs=[RunInput(name=entry.name, path=entry.folder) for entry in run.spec.inputs],
+        )
+
+    async def input(self, run: RunRef, request: InputRequest) -> Answer:
+        """Return one page of the files of an input."""
+        for index, entry in enumerate(run.spec.inputs):
+            if entry.name == request.name:
+                return await self._input(run, entry, request.after, f"spec.inputs[{index}].datastore.path")
+        known = ", ".join(entry.name for entry in run.spec.inputs) or "none"
+        message = f"{run.name} has no input called {request.name!r}; it has: {known}"
+        raise Refusal(HTTPStatus.NOT_FOUND, "NotFound", message, field="name")
+
+    async def put(self, run: RunRef, request: PutRequest) -> Answer:
+        """Return addresses below the run's own folder."""
+        return await self._puts(layout.run_prefix(run.namespace, run.uid), request.files)
+
+    async def data_put(self, namespace: str, request: DataPutRequest) -> Answer:
+        """Return addresses in the namespace's datastore."""
+        return await self._puts(layout.data_prefix(namespace), request.files)
+
+    async def list(self, namespace: str, request: ListRequest) -> Answer:
+        """Return one page of what is at a prefix; nothing there is an empty page."""
+        root = {"data": layout.data_prefix, "runs": layout.runs_prefix, "models": layout.models_prefix}[request.area]
+        try:
+            page = await find(self._store, root=root(namespace), path=request.prefix, after=request.after)
+        except UnusableNameError as error:
+            raise Refusal(HTTPStatus.BAD_REQUEST, "BadRequest", str(error), field="prefix") from error
+        return await self._files(page)
+
+    async def _input(self, run: RunRef, entry: InputSpec, after: str, field: str) -> Answer:
+        root = layout.data_prefix(run.namespace)
+        try:
+            path = check_relative_path(entry.path, what=field, empty=True)
+            page = await find(self._store, root=root, path=path, after=after)
+        except (ValueError, UnusableNameError) as error:
+            raise Refusal(HTTPStatus.BAD_REQUEST, "InputFailed", str(error), field=field) from error
+        if not page.files and page.next is None and not after:
+            message = await self._nothing_there(run.namespace, path)
+            raise Refusal(HTTPStatus.NOT_FOUND, "InputNotFound", f"{field}: {message}", field=field)
+        return await self._files(page)
+
+    async def _nothing_there(self, namespace: str, path: str) -> str:
+        root = layout.data_prefix(namespace)
+        names = await top_level(self._store, root)
+        where = self._store.uri(root + path)
+        there = f"at its top level there is {', '.join(names)}" if names else "it is empty"
+        target = where.rstrip("/") + "/"
+        return (
+            f"nothing is at {path!r} in the datastore of namespace {namespace} ({where}); {there}. "
+            f"Give a path that is there, or upload the files with any S3 client to {target}"
+        )
+
+    async def _freeze(self, run: RunRef) -> FrozenSource:
+        files = await self._sources.files(run)
+        check_source(files, entry_script=run.spec.entry_script)
+        return await freeze_source(self._store, run.namespace, run.uid, files)
+
+    async def _puts(self, prefix: str, files: Sequence[PutFile]) -> Answer:
+        def sign() -> list[PutGrant]:
+            signed = [(file.path, self._store.sign_put(prefix + file.path, sha256=file.sha256)) for file in files]
+            return [PutGrant(path=path, url=put.url, headers=put.headers) for path, put in signed]
+
+        return {"files": await self._sign(sign)}
+
+    async def _files(self, page: Listing) -> Answer:
+        def sign() -> list[FileGrant]:
+            return [
+                FileGrant(path=file.path, bytes=file.info.bytes, url=self._store.sign_get(file.info.key))
+                for file in page.files
+            ]
+
+        return {"files": await self._sign(sign), "next": page.next}
+
+    async def _sign(self, sign: Callable[[], Signed]) -> Signed:
+        # Hundreds of signatures take some tenths of a second, which the event loop does not have.
+        async with self._signing:
+            return await asyncio.to_thread(sign)
+
+
+def check_source(files: dict[str, bytes], *, entry_script: str) -> None:
+    """Raise a `Refusal` unless `files` can be unpacked and hold the entry script."""
+    for path in files:
+        try:
+            check_relative_path(path, what=f"the source's file {path!r}")
+        except ValueError as error:
+            raise _source_invalid(str(error), field="spec.source") from error
+        if path.split("/")[0] == OUTPUTS:
+            message = f"the source has the file {path!r}: {OUTPUTS} is for what the script saves, rename it"
+            raise _source_invalid(message, field="spec.source")
+        parents = ("/".join(path.split("/")[:depth]) for depth in range(1, path.count("/") + 1))
+        taken = next((parent for parent in parents if parent in files), None)
+        if taken is not None:
+            raise _source_invalid(f"the source has both a file {taken!r} and {path!r} below it", field="spec.source")
+    if entry_script not in files:
+        names = ", ".join(sorted(files)[:_SHOWN_FILES]) or "no file"
+        message = f"spec.entryScript: {entry_script!r} is not in the source, which holds {names}"
+        raise _source_invalid(message, field="spec.entryScript")
+
+
+def _source_invalid(message: str, *, field: str) -> Refusal:
+    return Refusal(HTTPStatus.BAD_REQUEST, "SourceInvalid", message, field=field)

@@ -1,0 +1,61 @@
+"""What the gateway needs to know, and from whom, without knowing how they know it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from trainyard.contract import Report
+from trainyard_operator.api.training_job import TrainingJobSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """Who a token speaks for; `pod_name` and `pod_uid` where it is bound to a pod."""
+
+    namespace: str
+    service_account: str
+    pod_name: str | None = None
+    pod_uid: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRef:
+    """The run that a pod belongs to."""
+
+    namespace: str
+    name: str
+    uid: str
+    spec: TrainingJobSpec
+
+
+class TokenReviewer(Protocol):
+    """Tells whose token it is."""
+
+    async def review(self, token: str) -> Identity | None:
+        """Return whom `token` speaks for, None where it is not valid for this gateway."""
+        ...
+
+
+class RunDirectory(Protocol):
+    """Tells whose pod it is."""
+
+    def run_of(self, identity: Identity) -> RunRef:
+        """Return the run that the identity's pod works for; raises a `Refusal` where it works for none."""
+        ...
+
+
+class Sources(Protocol):
+    """Gives the code of a run, as its TrainingJob names it."""
+
+    async def files(self, run: RunRef) -> dict[str, bytes]:
+        """Return the files by path; raises a `Refusal` where they cannot be had."""
+        ...
+
+
+class LiveBoard(Protocol):
+    """Takes what pods tell of themselves."""
+
+    def publish(self, uid: str, *, report: Report | None = None, source_sha256: str | None = None) -> None:
+        """Merge what is new into what is known of the run `uid`."""
+        ...

@@ -1,0 +1,225 @@
+"""From the bytes of a request to a value that can be trusted, or to a refusal that names the field."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Literal, NoReturn, cast
+
+from trainyard.contract import (
+    MANIFEST,
+    MAX_GRANTS,
+    MAX_MESSAGE_CHARS,
+    METRICS_HISTORY,
+    Progress,
+    Report,
+    check_relative_path,
+)
+from trainyard_operator.domain.conditions import shorten
+from trainyard_operator.domain.metrics import bounded
+from trainyard_operator.gateway.errors import Refusal, bad_request
+from trainyard_operator.storage.store import MAX_OBJECT_BYTES
+
+MAX_GRANTS_BODY = 4 << 20
+MAX_REPORT_BODY = 256 << 10
+
+STATES = ("Preparing", "Running", "Finalizing")
+AREAS = ("data", "runs", "models")
+_WRITABLE_FOLDERS = ("outputs/", "logs/")
+_WRITABLE_FILES = (METRICS_HISTORY, MANIFEST)
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_RUN_UID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRequest:
+    """A pod asks what its run is."""
+
+    op: Literal["run"] = "run"
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputRequest:
+    """A pod asks for the files of one of its inputs."""
+
+    name: str
+    after: str
+    op: Literal["input"] = "input"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PutFile:
+    """One file that somebody wants to write."""
+
+    path: str
+    sha256: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PutRequest:
+    """A pod wants to write below its run's folder."""
+
+    files: tuple[PutFile, ...]
+    op: Literal["put"] = "put"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataPutRequest:
+    """A person wants to write into the namespace's datastore."""
+
+    files: tuple[PutFile, ...]
+    op: Literal["data-put"] = "data-put"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListRequest:
+    """A person wants to see and read what is there."""
+
+    area: str
+    prefix: str
+    after: str
+    op: Literal["list"] = "list"
+
+
+GrantRequest = RunRequest | InputRequest | PutRequest | DataPutRequest | ListRequest
+
+
+def parse_grant(body: bytes) -> GrantRequest:
+    """Return what a body of ``POST /v1/grants`` asks for."""
+    document = _object(body)
+    match document.get("op"):
+        case "run":
+            return RunRequest()
+        case "input":
+            return InputRequest(name=_text(document, "name"), after=_after(document))
+        case "put":
+            return PutRequest(files=_files(document, of_a_run=True))
+        case "data-put":
+            return DataPutRequest(files=_files(document, of_a_run=False))
+        case "list":
+            return _list(document)
+        case other:
+            raise bad_request(f"op is {other!r}: use run, input, put, data-put or list", field="op")
+
+
+def parse_report(body: bytes) -> Report:
+    """Return the report of a body of ``POST /v1/report``, with nothing in it that a status has no room for."""
+    document = _object(body)
+    state = document.get("state")
+    if state not in STATES:
+        raise bad_request(f"state is {state!r}: use one of {', '.join(STATES)}", field="state")
+    if not isinstance(document.get("metrics"), dict):
+        raise bad_request("metrics must be an object of names and numbers", field="metrics")
+    report = Report(state=cast("str", state), metrics=bounded(document["metrics"]))
+    if document.get("progress") is not None:
+        report["progress"] = _progress(document["progress"])
+    if document.get("message") is not None:
+        report["message"] = _message(document, "message")
+    return report
+
+
+def _progress(value: object) -> Progress:
+    if not isinstance(value, dict):
+        raise bad_request("progress must be an object", field="progress")
+    progress = Progress()
+    if value.get("percent") is not None:
+        progress["percent"] = min(100.0, max(0.0, _number(value["percent"], "progress.percent")))
+    if value.get("etaSeconds") is not None:
+        progress["etaSeconds"] = max(0.0, _number(value["etaSeconds"], "progress.etaSeconds"))
+    if value.get("message") is not None:
+        progress["message"] = _message(value, "progress.message")
+    return progress
+
+
+def _files(document: Mapping[str, Any], *, of_a_run: bool) -> tuple[PutFile, ...]:
+    files = document.get("files")
+    if not isinstance(files, list) or not files:
+        raise bad_request("files must be a list of at least one file", field="files")
+    if len(files) > MAX_GRANTS:
+        raise bad_request(f"files has {len(files)} entries: ask for at most {MAX_GRANTS} at once", field="files")
+    return tuple(_file(file, f"files[{index}]", of_a_run=of_a_run) for index, file in enumerate(files))
+
+
+def _file(file: object, where: str, *, of_a_run: bool) -> PutFile:
+    if not isinstance(file, dict):
+        raise bad_request(f"{where} must be an object with path and bytes", field=where)
+    path = _path(_text(file, "path", f"{where}.path"), f"{where}.path")
+    if path.endswith("/"):
+        raise bad_request(f"{where}.path is {path!r}: name a file, not a folder", field=f"{where}.path")
+    if of_a_run and path not in _WRITABLE_FILES and not path.startswith(_WRITABLE_FOLDERS):
+        allowed = ", ".join([*(f"{folder}…" for folder in _WRITABLE_FOLDERS), *_WRITABLE_FILES])
+        message = f"{where}.path is {path!r}: a run may write {allowed}"
+        raise Refusal(HTTPStatus.FORBIDDEN, "Forbidden", message, field=f"{where}.path")
+    size = file.get("bytes")
+    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+        raise bad_request(f"{where}.bytes must be a whole number, at least 0", field=f"{where}.bytes")
+    if size > MAX_OBJECT_BYTES:
+        message = f"{where} ({path}) has {size} bytes: one file may have {MAX_OBJECT_BYTES} at most, split it"
+        raise Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "TooLarge", message, field=f"{where}.bytes")
+    sha256 = file.get("sha256")
+    if sha256 is not None and not (isinstance(sha256, str) and _SHA256.fullmatch(sha256)):
+        raise bad_request(f"{where}.sha256 must be 64 lower-case hex digits", field=f"{where}.sha256")
+    return PutFile(path=path, sha256=sha256)
+
+
+def _list(document: Mapping[str, Any]) -> ListRequest:
+    area = document.get("area")
+    if area not in AREAS:
+        raise bad_request(f"area is {area!r}: use one of {', '.join(AREAS)}", field="area")
+    prefix = _path(_text(document, "prefix"), "prefix", empty=True)
+    if area == "runs" and not _RUN_UID.fullmatch(prefix.split("/", 1)[0]):
+        raise bad_request(f"prefix is {prefix!r}: begin with the uid of a run", field="prefix")
+    return ListRequest(area=cast("str", area), prefix=prefix, after=_after(document))
+
+
+def _after(document: Mapping[str, Any]) -> str:
+    return _path(_text({"after": "", **document}, "after"), "after", empty=True)
+
+
+def _path(path: str, field: str, *, empty: bool = False) -> str:
+    try:
+        return check_relative_path(path, what=field, empty=empty)
+    except ValueError as error:
+        raise bad_request(str(error), field=field) from error
+
+
+def _text(document: Mapping[str, Any], name: str, field: str | None = None) -> str:
+    value = document.get(name)
+    if not isinstance(value, str):
+        raise bad_request(f"{field or name} must be a string", field=field or name)
+    return value
+
+
+def _message(document: Mapping[str, Any], field: str) -> str:
+    # JSON can spell halves of characters, which neither a log nor the API server can write down.
+    text = _text(document, "message", field).encode(errors="replace").decode()
+    return shorten(text, MAX_MESSAGE_CHARS)
+
+
+def _number(value: object, field: str) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        if math.isfinite(number):
+            return number
+    raise bad_request(f"{field} must be a finite number", field=field)
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(body, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise bad_request(f"the body is not JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise bad_request("the body must be a JSON object")
+    return document
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON: send it as a string")

@@ -1,0 +1,1 @@
+"""The object store: where everything is, and how it is read, written, copied and signed."""

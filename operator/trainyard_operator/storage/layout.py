@@ -1,0 +1,66 @@
+"""Where things are in the bucket: the only place that builds object keys.
+
+Every prefix ends in a slash, so that listing ``models/a/b/`` can never show ``models/a/b-private/``. Functions take
+parts that were checked before: namespaces and uids come from the API server, paths from `check_relative_path`.
+"""
+
+from __future__ import annotations
+
+from trainyard.contract import MANIFEST
+
+SOURCE = "source.tar.gz"
+
+
+def data_prefix(namespace: str) -> str:
+    """Return the prefix of the namespace's datastore: what people upload."""
+    return f"data/{namespace}/"
+
+
+def runs_prefix(namespace: str) -> str:
+    """Return the prefix below which every run of the namespace has its folder."""
+    return f"runs/{namespace}/"
+
+
+def models_prefix(namespace: str) -> str:
+    """Return the prefix below which every model of the namespace has its folder."""
+    return f"models/{namespace}/"
+
+
+def run_prefix(namespace: str, uid: str) -> str:
+    """Return the prefix of everything that belongs to one run."""
+    return f"{runs_prefix(namespace)}{uid}/"
+
+
+def outputs_prefix(namespace: str, uid: str) -> str:
+    """Return the prefix of what a run's script saved."""
+    return f"{run_prefix(namespace, uid)}outputs/"
+
+
+def logs_prefix(namespace: str, uid: str) -> str:
+    """Return the prefix of the parts of a run's log."""
+    return f"{run_prefix(namespace, uid)}logs/"
+
+
+def source_key(namespace: str, uid: str) -> str:
+    """Return the key of a run's frozen source."""
+    return run_prefix(namespace, uid) + SOURCE
+
+
+def run_manifest_key(namespace: str, uid: str) -> str:
+    """Return the key of the manifest that says a run's outputs are whole."""
+    return run_prefix(namespace, uid) + MANIFEST
+
+
+def version_prefix(namespace: str, model_name: str, version: int) -> str:
+    """Return the prefix of the files of one model version."""
+    return f"{models_prefix(namespace)}{model_name}/{version}/"
+
+
+def model_manifest_key(namespace: str, model_name: str, version: int) -> str:
+    """Return the key of a version's manifest: beside its folder, where no file of the model can be."""
+    return f"{models_prefix(namespace)}{model_name}/{version}.manifest.json"
+
+
+def uri(bucket: str, key: str) -> str:
+    """Return `key` as people and their tools write it."""
+    return f"s3://{bucket}/{key}"

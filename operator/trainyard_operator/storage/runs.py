@@ -1,0 +1,162 @@
+"""What belongs to one run: its frozen source, and the manifest that its pod writes last."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import hashlib
+import io
+import json
+import re
+import tarfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from trainyard.contract import (
+    MAX_OUTPUT_FILES,
+    MAX_WARNINGS,
+    OUTPUTS,
+    RUN_MANIFEST_SCHEMA,
+    OutputFile,
+    RunManifest,
+    check_relative_path,
+)
+from trainyard_operator.domain.metrics import bounded
+from trainyard_operator.storage import layout
+from trainyard_operator.storage.errors import ManifestInvalid, ObjectNotFound, ObjectTooLarge
+from trainyard_operator.storage.store import ObjectStore
+
+# Enough for 20,000 files with paths of some 600 bytes, and little enough to be held in memory.
+MAX_MANIFEST_BYTES = 16 << 20
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrozenSource:
+    """The archive that every attempt of a run unpacks."""
+
+    key: str
+    sha256: str
+    bytes: int
+
+
+async def frozen_source(store: ObjectStore, namespace: str, uid: str) -> FrozenSource | None:
+    """Return the source that was frozen for a run, None where that has not happened yet."""
+    try:
+        info = await store.digest(layout.source_key(namespace, uid))
+    except ObjectNotFound:
+        return None
+    assert info.sha256 is not None
+    return FrozenSource(key=info.key, sha256=info.sha256, bytes=info.bytes)
+
+
+async def freeze_source(store: ObjectStore, namespace: str, uid: str, files: Mapping[str, bytes]) -> FrozenSource:
+    """Write a run's source unless it is written already; return what is written, whoever wrote it."""
+    body = await asyncio.to_thread(archive, files)
+    key = layout.source_key(namespace, uid)
+    if await store.put(key, body, only_if_absent=True):
+        return FrozenSource(key=key, sha256=hashlib.sha256(body).hexdigest(), bytes=len(body))
+    info = await store.digest(key)
+    assert info.sha256 is not None
+    return FrozenSource(key=key, sha256=info.sha256, bytes=info.bytes)
+
+
+def archive(files: Mapping[str, bytes]) -> bytes:
+    """Return `files` as a tar.gz that depends on their names and bytes alone."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for path in sorted(files):
+            member = tarfile.TarInfo(path)
+            member.size = len(files[path])
+            member.mode = 0o644
+            tar.addfile(member, io.BytesIO(files[path]))
+    return gzip.compress(buffer.getvalue(), mtime=0)
+
+
+async def read_run_manifest(store: ObjectStore, namespace: str, uid: str) -> tuple[RunManifest, str] | None:
+    """Return a run's manifest and the SHA-256 of its bytes, None where it is not written.
+
+    Raises
+    ------
+    ManifestInvalid
+        If the object there is no manifest of this run. A pod writes it, and a pod is not trusted.
+    """
+    key = layout.run_manifest_key(namespace, uid)
+    try:
+        body = await store.get(key, limit=MAX_MANIFEST_BYTES)
+    except ObjectTooLarge as error:
+        raise ManifestInvalid(f"the run's manifest is too large: {error}") from error
+    if body is None:
+        return None
+    # Twenty thousand files take long enough to parse for the event loop to notice.
+    return await asyncio.to_thread(_parse, body, uid), hashlib.sha256(body).hexdigest()
+
+
+def _parse(body: bytes, uid: str) -> RunManifest:
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise ManifestInvalid(f"the run's manifest is not JSON: {error}") from error
+    document = _typed(document, dict, "the whole")
+    if document.get("schema") != RUN_MANIFEST_SCHEMA:
+        raise ManifestInvalid(f"the run's manifest has schema {document.get('schema')!r}, not {RUN_MANIFEST_SCHEMA!r}")
+    run = _strings(document.get("run"), "run")
+    if run.get("uid") != uid:
+        raise ManifestInvalid(f"the run's manifest speaks of the run {run.get('uid')!r}, not of {uid!r}")
+    warnings = _typed(document.get("warnings", []), list, "warnings")
+    return RunManifest(
+        schema=RUN_MANIFEST_SCHEMA,
+        run=run,
+        sourceSha256=_typed(document.get("sourceSha256"), str, "sourceSha256"),
+        exitCode=_typed(document.get("exitCode"), int, "exitCode"),
+        startTime=_typed(document.get("startTime"), str, "startTime"),
+        endTime=_typed(document.get("endTime"), str, "endTime"),
+        metrics=bounded(document.get("metrics")),
+        outputs=_outputs(document.get("outputs")),
+        warnings=[_typed(text, str, "warnings") for text in warnings[:MAX_WARNINGS]],
+        environment=_strings(document.get("environment", {}), "environment"),
+    )
+
+
+def _outputs(value: object) -> list[OutputFile]:
+    entries = _typed(value, list, "outputs")
+    if len(entries) > MAX_OUTPUT_FILES:
+        raise ManifestInvalid(f"the run's manifest lists {len(entries)} files, more than {MAX_OUTPUT_FILES}")
+    files: dict[str, OutputFile] = {}
+    for index, entry in enumerate(entries):
+        where = f"outputs[{index}]"
+        entry = _typed(entry, dict, where)  # noqa: PLW2901
+        path = _typed(entry.get("path"), str, f"{where}.path")
+        size = _typed(entry.get("bytes"), int, f"{where}.bytes")
+        sha256 = _typed(entry.get("sha256"), str, f"{where}.sha256")
+        try:
+            check_relative_path(path, what="it")
+        except ValueError as error:
+            raise _wrong(f"{where}.path: {error}") from error
+        if not path.startswith(f"{OUTPUTS}/") or path.endswith("/"):
+            raise _wrong(f"{where}.path is {path!r}, which is no file below {OUTPUTS}/")
+        if path in files:
+            raise _wrong(f"{where}.path is {path!r}, which is there before")
+        if size < 0 or not _SHA256.fullmatch(sha256):
+            raise _wrong(f"{where} has no size or no SHA-256 in hex")
+        files[path] = OutputFile(path=path, bytes=size, sha256=sha256)
+    return list(files.values())
+
+
+def _wrong(what: str) -> ManifestInvalid:
+    return ManifestInvalid(f"the run's manifest is wrong: {what}")
+
+
+def _strings(value: object, where: str) -> dict[str, str]:
+    return {name: _typed(text, str, f"{where}.{name}") for name, text in _typed(value, dict, where).items()}
+
+
+def _typed(value: object, kind: type[Any], where: str) -> Any:  # noqa: ANN401
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise _wrong(f"{where} must be a JSON {_JSON[kind]}")
+    return value
+
+
+_JSON: Mapping[type, str] = {dict: "object", list: "array", str: "string", int: "integer"}

@@ -1,0 +1,337 @@
+"""The storage layer against a real S3 server: what must not be believed of a fake."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import http.client
+import time
+import uuid
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.support.objectstore import ObjectServer
+from tests.unit.storage.builders import NAMESPACE, UID, entry, saved_run
+from trainyard_operator.storage import layout
+from trainyard_operator.storage.errors import (
+    BucketNotFound,
+    CopyRefused,
+    ObjectNotFound,
+    ObjectTooLarge,
+    StoreDenied,
+    StoreRefused,
+    StoreUnavailable,
+)
+from trainyard_operator.storage.models import copy_version, read_model_manifest
+from trainyard_operator.storage.runs import freeze_source
+from trainyard_operator.storage.store import S3Store
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+OUTPUTS = {"outputs/model/a": b"a" * 1000, "outputs/model/deep/ü b+c%41": b"b", "outputs/modelx": b"x"}
+
+
+async def open_store(server: ObjectServer, **over) -> S3Store:
+    settings = {
+        "endpoint": server.endpoint,
+        "region": server.region,
+        "bucket": f"test-{uuid.uuid4().hex[:12]}",
+        "access_key": server.keys.access,
+        "secret_key": server.keys.secret,
+    }
+    return await S3Store.open(**settings | over)
+
+
+@pytest.fixture
+async def store(versitygw: ObjectServer) -> AsyncIterator[S3Store]:
+    opened = await open_store(versitygw)
+    await opened.ensure_bucket()
+    yield opened
+    opened.close()
+
+
+def send(method: str, url: str, *, body: bytes | None = None, headers: dict[str, str] | None = None, key: str = ""):
+    """Send one request like a pod does; `key` replaces the object in the address."""
+    address = urlsplit(url)
+    connection = http.client.HTTPConnection(address.netloc, timeout=10)
+    try:
+        path = key or address.path
+        connection.request(method, f"{path}?{address.query}", body=body, headers=headers or {})
+        response = connection.getresponse()
+        return response.status, response.read()
+    finally:
+        connection.close()
+
+
+async def fill(store: S3Store, objects: dict[str, bytes]) -> None:
+    await asyncio.gather(*(store.put(key, body) for key, body in objects.items()))
+
+
+def copied(store: S3Store, model: str, version: int, names: list[str]):
+    prefix = layout.version_prefix(NAMESPACE, model, version)
+    return asyncio.gather(*(store.get(prefix + name, limit=10_000) for name in names))
+
+
+async def test_an_object_comes_back_with_the_checksum_that_it_was_sent_with(store):
+    body = b"hello"
+    assert await store.put("data/team-a/x", body) is True
+    info = await store.head("data/team-a/x")
+    assert (info.bytes, info.sha256) == (5, hashlib.sha256(body).hexdigest())
+    assert await store.get("data/team-a/x", limit=5) == body
+    assert await store.digest("data/team-a/x") == info
+
+
+async def test_what_is_not_there_is_none(store):
+    assert await store.get("data/team-a/none", limit=5) is None
+    assert await store.head("data/team-a/none") is None
+    with pytest.raises(ObjectNotFound):
+        await store.digest("data/team-a/none")
+    with pytest.raises(ObjectNotFound):
+        await store.copy("data/team-a/none", "data/team-a/copy")
+
+
+async def test_an_object_larger_than_the_limit_is_not_read(store):
+    await store.put("x", b"123456")
+    with pytest.raises(ObjectTooLarge):
+        await store.get("x", limit=5)
+
+
+async def test_an_object_below_an_object_is_refused_for_good(store):
+    await store.put("a", b"1")
+    with pytest.raises(StoreRefused):
+        await store.put("a/b", b"1")
+
+
+async def test_a_bucket_is_made_once(store):
+    await asyncio.gather(*(store.ensure_bucket() for _ in range(4)))
+
+
+async def test_a_bucket_that_is_missing_is_told_apart_from_an_object_that_is(versitygw):
+    other = await open_store(versitygw)
+    with pytest.raises(BucketNotFound):
+        await other.get("x", limit=1)
+    other.close()
+
+
+async def test_wrong_keys_are_denied(versitygw):
+    other = await open_store(versitygw, secret_key="wrong")
+    with pytest.raises(StoreDenied):
+        await other.get("x", limit=1)
+    other.close()
+
+
+async def test_a_server_that_is_away_is_unavailable(versitygw):
+    other = await open_store(versitygw, endpoint="http://127.0.0.1:9")
+    with pytest.raises(StoreUnavailable):
+        await other.get("x", limit=1)
+    other.close()
+
+
+async def test_of_sixteen_writers_one_wins_and_all_see_its_bytes(store):
+    for key in (f"races/{n}" for n in range(8)):
+        bodies = [f"writer {n}".encode() for n in range(16)]
+        won = await asyncio.gather(*(store.put(key, body, only_if_absent=True) for body in bodies))
+        assert won.count(True) == 1
+        assert await store.get(key, limit=100) == bodies[won.index(True)]
+
+
+async def test_of_sixteen_pods_each_gets_the_same_source(store):
+    sources = [{"train.py": f"attempt {n}".encode()} for n in range(16)]
+    frozen = await asyncio.gather(*(freeze_source(store, NAMESPACE, UID, source) for source in sources))
+    assert len(set(frozen)) == 1
+    body = await store.get(frozen[0].key, limit=10_000)
+    assert (hashlib.sha256(body).hexdigest(), len(body)) == (frozen[0].sha256, frozen[0].bytes)
+
+
+async def test_a_signed_address_reads_its_object_and_no_other(store):
+    await fill(store, {"runs/a/1/x": b"mine", "runs/a/2/x": b"yours"})
+    url = store.sign_get("runs/a/1/x")
+    bucket = urlsplit(url).path.split("/")[1]
+    assert send("GET", url) == (200, b"mine")
+    assert send("GET", url, key=f"/{bucket}/runs/a/2/x")[0] == 403
+    assert send("GET", url, key=f"/{bucket}/runs/a/1/../2/x")[0] in {400, 403}
+    assert send("PUT", url, body=b"other")[0] == 403
+    assert send("DELETE", url)[0] == 403
+
+
+async def test_a_signed_address_writes_its_object_and_no_other(store):
+    put = store.sign_put("runs/a/1/outputs/x")
+    bucket = urlsplit(put.url).path.split("/")[1]
+    assert send("PUT", put.url, body=b"x", headers=put.headers)[0] == 200
+    assert send("PUT", put.url, body=b"x", key=f"/{bucket}/models/a/m/1/x")[0] == 403
+    assert send("PUT", put.url, body=b"x", key=f"/{bucket}/runs/a/2/outputs/x")[0] == 403
+    assert send("GET", put.url)[0] == 403
+    assert await store.get("runs/a/1/outputs/x", limit=10) == b"x"
+
+
+async def test_an_address_ends_with_its_time(store):
+    await store.put("x", b"x")
+    get, put = store.sign_get("x", seconds=1), store.sign_put("x", seconds=1)
+    assert send("GET", get)[0] == 200
+    deadline = time.monotonic() + 10
+    while send("GET", get)[0] == 200 and time.monotonic() < deadline:  # noqa: ASYNC110
+        await asyncio.sleep(0.2)
+    assert send("GET", get)[0] == 403
+    assert send("PUT", put.url, body=b"late")[0] == 403
+    assert await store.get("x", limit=10) == b"x"
+
+
+async def test_with_a_signed_checksum_the_store_takes_these_bytes_only(store):
+    body = b"the model"
+    put = store.sign_put("runs/a/1/outputs/x", sha256=hashlib.sha256(body).hexdigest())
+    assert put.headers == {"x-amz-checksum-sha256": base64.b64encode(hashlib.sha256(body).digest()).decode()}
+    assert send("PUT", put.url, body=b"other", headers=put.headers)[0] == 400
+    other = {"x-amz-checksum-sha256": base64.b64encode(hashlib.sha256(b"other").digest()).decode()}
+    assert send("PUT", put.url, body=b"other", headers=other)[0] == 403
+    assert send("PUT", put.url, body=body)[0] == 403
+    assert await store.head("runs/a/1/outputs/x") is None
+    assert send("PUT", put.url, body=body, headers=put.headers)[0] == 200
+    assert (await store.head("runs/a/1/outputs/x")).sha256 == hashlib.sha256(body).hexdigest()
+
+
+@pytest.mark.parametrize("name", ["%2e%2e/x", "ü/ö", "a b+c", "a&b=c?d#e", "x'\"<>", "日本語", "..x/x..", "a:b@c;d,e"])
+async def test_odd_names_stay_the_names_that_they_are(store, name):
+    key = f"runs/a/1/outputs/{name}"
+    put = store.sign_put(key)
+    assert send("PUT", put.url, body=b"odd")[0] == 200
+    assert [info.key for info in (await store.list("runs/a/1/")).objects] == [key]
+    assert send("GET", store.sign_get(key)) == (200, b"odd")
+    await store.copy(key, f"models/a/m/1/{name}")
+    assert await store.get(f"models/a/m/1/{name}", limit=10) == b"odd"
+
+
+async def test_a_copy_keeps_the_checksum(store):
+    await store.put("a", b"bytes")
+    await store.copy("a", "b")
+    assert (await store.head("b")).sha256 == hashlib.sha256(b"bytes").hexdigest()
+
+
+async def test_an_object_sent_without_a_checksum_is_read_and_hashed(store):
+    put = store.sign_put("x")
+    body = b"y" * 3_000_000
+    assert send("PUT", put.url, body=body)[0] == 200
+    assert (await store.head("x")).sha256 is None
+    info = await store.digest("x")
+    assert (info.bytes, info.sha256) == (len(body), hashlib.sha256(body).hexdigest())
+
+
+async def test_the_checksum_of_an_object_sent_in_parts_is_not_taken_for_that_of_its_bytes(store):
+    client, where = store._client, {"Bucket": store._bucket, "Key": "x"}
+    upload = client.create_multipart_upload(**where, ChecksumAlgorithm="SHA256", ChecksumType="COMPOSITE")["UploadId"]
+    parts, bodies = [], [b"a" * (5 << 20), b"b"]
+    for number, body in enumerate(bodies, start=1):
+        checksum = base64.b64encode(hashlib.sha256(body).digest()).decode()
+        done = client.upload_part(**where, UploadId=upload, PartNumber=number, Body=body, ChecksumSHA256=checksum)
+        parts.append({"PartNumber": number, "ETag": done["ETag"], "ChecksumSHA256": checksum})
+    client.complete_multipart_upload(**where, UploadId=upload, MultipartUpload={"Parts": parts})
+    assert (await store.head("x")).sha256 is None
+    assert (await store.digest("x")).sha256 == hashlib.sha256(b"".join(bodies)).hexdigest()
+
+
+async def test_a_server_that_comes_back_is_used_again(tmp_path):
+    with ObjectServer(folder=tmp_path) as server:
+        store = await open_store(server)
+        await store.ensure_bucket()
+        await store.put("x", b"before")
+        server.stop()
+        with pytest.raises(StoreUnavailable):
+            await store.put("x", b"while away")
+        server.start()
+        assert await store.get("x", limit=10) == b"before"
+        store.close()
+
+
+async def test_a_listing_never_shows_a_neighbour(store):
+    await fill(store, {"data/a/m/1": b"", "data/a/m-private/1": b"", "data/a/m.txt": b"", "data/ab/m/1": b""})
+    assert [o.key for o in (await store.list("data/a/m/")).objects] == ["data/a/m/1"]
+    page = await store.list("data/a/", delimiter="/")
+    assert page.folders == ("data/a/m-private/", "data/a/m/")
+    assert [o.key for o in page.objects] == ["data/a/m.txt"]
+
+
+async def test_2500_objects_are_listed_in_pages(store):
+    keys = sorted((f"data/a/{n % 7}/{n:04}" for n in range(2500)), key=str.encode)
+    await fill(store, dict.fromkeys(keys, b""))
+    seen, after, pages = [], "", 0
+    while True:
+        page = await store.list("data/a/", after=after, limit=500)
+        seen += [info.key for info in page.objects]
+        pages += 1
+        if not page.more:
+            break
+        after = seen[-1]
+    assert (seen, pages) == (keys, 5)
+
+
+async def test_a_version_made_twice_is_the_same_bytes(store):
+    await fill(store, saved_run(OUTPUTS))
+    await copy_version(store, NAMESPACE, "m", 1, entry("outputs/model"))
+    key = layout.model_manifest_key(NAMESPACE, "m", 1)
+    first = await store.get(key, limit=10_000)
+    await copy_version(store, NAMESPACE, "m", 1, entry("outputs/model"))
+    assert await store.get(key, limit=10_000) == first
+    assert await copied(store, "m", 1, ["a", "deep/ü b+c%41", "x"]) == [b"a" * 1000, b"b", None]
+
+
+async def test_a_version_cut_short_before_its_manifest_is_finished(store, monkeypatch):
+    await fill(store, saved_run(OUTPUTS))
+    put, copy, copies = store.put, store.copy, []
+
+    async def killed(*_, **__):
+        raise StoreUnavailable("killed here")
+
+    async def counted(source, target):
+        copies.append(target)
+        await copy(source, target)
+
+    monkeypatch.setattr(store, "put", killed)
+    with pytest.raises(StoreUnavailable):
+        await copy_version(store, NAMESPACE, "m", 1, entry("outputs/model"))
+    assert await read_model_manifest(store, NAMESPACE, "m", 1) is None
+    monkeypatch.setattr(store, "put", put)
+    monkeypatch.setattr(store, "copy", counted)
+    await copy_version(store, NAMESPACE, "m", 1, entry("outputs/model"))
+    manifest, _ = await read_model_manifest(store, NAMESPACE, "m", 1)
+    assert [file["path"] for file in manifest["files"]] == ["a", "deep/ü b+c%41"]
+    assert copies == []
+
+
+async def test_eight_operators_at_once_make_one_version(store):
+    await fill(store, saved_run(OUTPUTS))
+    await asyncio.gather(*(copy_version(store, NAMESPACE, "m", 1, entry("outputs")) for _ in range(8)))
+    manifest, _ = await read_model_manifest(store, NAMESPACE, "m", 1)
+    assert len(manifest["files"]) == 3
+
+
+async def test_bytes_that_changed_after_the_run_never_become_a_version(store):
+    await fill(store, saved_run(OUTPUTS) | {f"runs/{NAMESPACE}/{UID}/outputs/modelx": b"X"})
+    with pytest.raises(CopyRefused, match="changed after the run"):
+        await copy_version(store, NAMESPACE, "m", 1, entry("outputs/modelx"))
+    assert await read_model_manifest(store, NAMESPACE, "m", 1) is None
+
+
+async def test_signing_500_addresses_leaves_the_event_loop_free(store):
+    def sign():
+        return [store.sign_put(f"runs/a/1/outputs/{n}", sha256="ab" * 32).url for n in range(500)]
+
+    longest, done = 0.0, asyncio.Event()
+
+    async def watch():
+        nonlocal longest
+        while not done.is_set():
+            before = time.monotonic()
+            await asyncio.sleep(0)
+            longest = max(longest, time.monotonic() - before)
+
+    watcher = asyncio.create_task(watch())
+    began = time.monotonic()
+    assert len(set(await asyncio.to_thread(sign))) == 500
+    took = time.monotonic() - began
+    done.set()
+    await watcher
+    assert longest < took / 2

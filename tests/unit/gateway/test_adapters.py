@@ -1,0 +1,154 @@
+import base64
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tests.unit.gateway.builders import NAMESPACE, OTHER_UID, POD_UID, UID, KubeObjects, pod_identity, run_ref, spec
+from trainyard_operator.api.names import JOB, POD, TRAINING_JOB
+from trainyard_operator.gateway.adapters import GRACE_SECONDS, KubeSources, StoreRunDirectory
+from trainyard_operator.gateway.errors import Refusal
+from trainyard_operator.runtime.store import Store
+
+NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
+JOB_UID = "22222222-6a54-4a6a-9a6c-0d3d3a7c1e44"
+
+
+def metadata(name, uid, *, owner=None, namespace=NAMESPACE, **over):
+    owners = [{"apiVersion": owner[0].api_version, "kind": owner[0].kind, "uid": owner[1]}] if owner else []
+    fields = {"name": name, "namespace": namespace, "uid": uid, "resourceVersion": "1", "ownerReferences": owners}
+    return fields | over
+
+
+def training_job(phase="Running", **over):
+    return {"metadata": metadata("mnist", UID, **over), "spec": spec(), "status": {"phase": phase}}
+
+
+def job(**over):
+    return {"metadata": metadata("mnist-0b6f7d7e", JOB_UID, owner=(TRAINING_JOB, UID), **over), "status": {}}
+
+
+def pod(phase="Running", **over):
+    fields = {"owner": (JOB, JOB_UID), **over}
+    return {"metadata": metadata("mnist-0b6f7d7e-x", POD_UID, **fields), "status": {"phase": phase}}
+
+
+class World:
+    def __init__(self, *objects):
+        self.store, self.seconds = Store(), 0.0
+        for kind, obj in objects:
+            self.store.put(kind, obj)
+        self.runs = StoreRunDirectory(self.store, clock=lambda: self.seconds, now=lambda: NOW)
+
+    def refusal(self, identity=None):
+        with pytest.raises(Refusal) as refusal:
+            self.runs.run_of(identity or pod_identity())
+        return refusal.value
+
+
+def known(*, tj=None, a_job=None, a_pod=None):
+    return World((TRAINING_JOB, tj or training_job()), (JOB, a_job or job()), (POD, a_pod or pod()))
+
+
+def time(seconds):
+    return (NOW + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def test_a_pod_is_led_to_its_run():
+    assert known().runs.run_of(pod_identity()) == run_ref()
+
+
+def test_a_pod_that_is_told_to_stop_may_still_save_what_it_has():
+    assert known(a_pod=pod(deletionTimestamp=time(30))).runs.run_of(pod_identity()).uid == UID
+
+
+@pytest.mark.parametrize(
+    ("world", "identity", "said"),
+    [
+        pytest.param(known(), pod_identity(pod_name="other"), "not the one", id="another-name"),
+        pytest.param(known(), pod_identity(namespace="team-b"), "not the one", id="another-namespace"),
+        pytest.param(known(a_pod=pod(deletionTimestamp=time(-1))), pod_identity(), "is deleted", id="deleted"),
+        pytest.param(known(a_pod=pod(phase="Succeeded")), pod_identity(), "has ended", id="succeeded"),
+        pytest.param(known(a_pod=pod(phase="Failed")), pod_identity(), "has ended", id="failed"),
+        pytest.param(known(tj=training_job("Completed")), pod_identity(), "it is Completed", id="run-completed"),
+        pytest.param(known(tj=training_job("Failed")), pod_identity(), "it is Failed", id="run-failed"),
+        pytest.param(World((JOB, job()), (POD, pod())), pod_identity(), "belongs to no TrainingJob", id="no-run"),
+        pytest.param(known(tj=training_job(namespace="team-b")), pod_identity(), "belongs to no", id="foreign-owner"),
+    ],
+)
+def test_a_pod_that_works_for_no_run_is_forbidden(world, identity, said):
+    refusal = world.refusal(identity)
+    assert (refusal.status, refusal.reason) == (403, "Forbidden")
+    assert said in refusal.message
+
+
+@pytest.mark.parametrize(
+    "world",
+    [
+        pytest.param(World(), id="no-pod"),
+        pytest.param(World((TRAINING_JOB, training_job()), (POD, pod())), id="no-job"),
+        pytest.param(known(a_pod=pod(owner=None)), id="a-pod-without-owner"),
+        pytest.param(known(a_pod=pod(owner=(JOB, OTHER_UID))), id="the-pod-of-another-job"),
+        pytest.param(known(a_pod=pod(owner=(TRAINING_JOB, UID))), id="a-pod-that-claims-the-run-itself"),
+        pytest.param(known(a_job=job(namespace="team-b")), id="a-job-of-another-namespace"),
+    ],
+)
+def test_what_the_watch_has_not_told_is_waited_for_and_then_forbidden(world):
+    assert world.refusal().status == 503
+    world.seconds = GRACE_SECONDS - 1
+    assert world.refusal().status == 503
+    world.seconds = GRACE_SECONDS
+    assert world.refusal().status == 403
+
+
+def test_a_pod_that_the_watch_tells_late_is_served():
+    world = World()
+    assert world.refusal().status == 503
+    for kind, obj in ((TRAINING_JOB, training_job()), (JOB, job()), (POD, pod())):
+        world.store.put(kind, obj)
+    assert world.runs.run_of(pod_identity()).uid == UID
+
+
+def test_the_token_of_a_pod_that_is_gone_is_not_served():
+    world = known()
+    world.store.remove(POD, pod())
+    assert world.refusal().status == 503
+    world.seconds = GRACE_SECONDS
+    assert world.refusal().status == 403
+
+
+def kube(source, uid=UID, config_map=None):
+    objects = {("TrainingJob", NAMESPACE, "mnist"): {"metadata": {"uid": uid}, "spec": spec(source=source)}}
+    if config_map is not None:
+        objects["ConfigMap", NAMESPACE, "code"] = config_map
+    return KubeSources(KubeObjects(objects))
+
+
+CONFIG_MAP = {"configMapRef": {"name": "code"}}
+
+
+async def test_an_inline_source_is_read_from_the_training_job():
+    assert await kube({"inline": {"train.py": "ü"}}).files(run_ref()) == {"train.py": "ü".encode()}
+
+
+async def test_a_config_maps_text_and_bytes_are_read():
+    config_map = {"data": {"train.py": "x"}, "binaryData": {"a.bin": base64.b64encode(b"\xff\x00").decode()}}
+    assert await kube(CONFIG_MAP, config_map=config_map).files(run_ref()) == {"train.py": b"x", "a.bin": b"\xff\x00"}
+
+
+async def test_an_empty_config_map_has_no_files():
+    assert await kube(CONFIG_MAP, config_map={}).files(run_ref()) == {}
+
+
+@pytest.mark.parametrize(
+    ("sources", "status", "said"),
+    [
+        pytest.param(KubeSources(KubeObjects()), 403, "does not exist any more", id="no-training-job"),
+        pytest.param(kube({"inline": {}}, uid=OTHER_UID), 403, "not the one", id="a-namesake"),
+        pytest.param(kube(CONFIG_MAP), 404, "the ConfigMap code in namespace team-a was deleted", id="no-config-map"),
+    ],
+)
+async def test_a_source_that_is_gone_is_refused(sources, status, said):
+    with pytest.raises(Refusal) as refusal:
+        await sources.files(run_ref())
+    assert refusal.value.status == status
+    assert said in refusal.value.message

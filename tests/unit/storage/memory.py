@@ -1,0 +1,83 @@
+"""An object store in a dict, which keeps every promise of the Protocol and breaks when told to."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from trainyard_operator.storage.errors import ObjectNotFound, ObjectTooLarge, StoreUnavailable
+from trainyard_operator.storage.store import PAGE, URL_SECONDS, ObjectInfo, Page, SignedPut
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class MemoryStore:
+    """`keeps_checksums=False` is a server that knows sizes only. `calls` is what it was asked to do."""
+
+    def __init__(self, objects: dict[str, bytes] | None = None, *, keeps_checksums: bool = True) -> None:
+        self.objects = dict(objects or {})
+        self.calls: list[tuple[str, str]] = []
+        self.breaks_at: Callable[[str, str], bool] = lambda _call, _key: False
+        self._keeps_checksums = keeps_checksums
+
+    def uri(self, key: str) -> str:
+        return f"s3://bucket/{key}"
+
+    async def get(self, key: str, *, limit: int) -> bytes | None:
+        self._called("get", key)
+        body = self.objects.get(key)
+        if body is not None and len(body) > limit:
+            raise ObjectTooLarge(f"{key} has {len(body)} bytes, more than the {limit} that are read")
+        return body
+
+    async def put(self, key: str, body: bytes, *, only_if_absent: bool = False) -> bool:
+        self._called("put", key)
+        if only_if_absent and key in self.objects:
+            return False
+        self.objects[key] = body
+        return True
+
+    async def head(self, key: str) -> ObjectInfo | None:
+        self._called("head", key)
+        return self._info(key) if key in self.objects else None
+
+    async def digest(self, key: str) -> ObjectInfo:
+        self._called("digest", key)
+        if key not in self.objects:
+            raise ObjectNotFound(f"there is no object {key}")
+        return replace(self._info(key), sha256=hashlib.sha256(self.objects[key]).hexdigest())
+
+    async def list(self, prefix: str, *, after: str = "", limit: int = PAGE, delimiter: str = "") -> Page:
+        self._called("list", prefix)
+        keys = sorted((k for k in self.objects if k.startswith(prefix) and k > after), key=str.encode)
+        folders: tuple[str, ...] = ()
+        if delimiter:
+            below = {k: k.removeprefix(prefix).partition(delimiter) for k in keys}
+            folders = tuple(sorted({prefix + name + delimiter for name, mark, _ in below.values() if mark}))
+            keys = [k for k in keys if not below[k][1]]
+        return Page(objects=tuple(self._info(k) for k in keys[:limit]), folders=folders, more=len(keys) > limit)
+
+    async def copy(self, source: str, target: str) -> None:
+        self._called("copy", source)
+        if source not in self.objects:
+            raise ObjectNotFound(f"there is no object {source}")
+        self.objects[target] = self.objects[source]
+
+    def sign_get(self, key: str, *, seconds: int = URL_SECONDS) -> str:
+        return f"https://s3/{key}?get&expires={seconds}"
+
+    def sign_put(self, key: str, *, sha256: str | None = None, seconds: int = URL_SECONDS) -> SignedPut:
+        headers = {} if sha256 is None else {"x-amz-checksum-sha256": sha256}
+        return SignedPut(url=f"https://s3/{key}?put&expires={seconds}", headers=headers)
+
+    def _info(self, key: str) -> ObjectInfo:
+        body = self.objects[key]
+        sha256 = hashlib.sha256(body).hexdigest() if self._keeps_checksums else None
+        return ObjectInfo(key=key, bytes=len(body), sha256=sha256)
+
+    def _called(self, call: str, key: str) -> None:
+        if self.breaks_at(call, key):
+            raise StoreUnavailable(f"the store broke at {call} {key}")
+        self.calls.append((call, key))
