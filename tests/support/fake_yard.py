@@ -144,6 +144,9 @@ class FakeStore:
                 key = self.begin()
                 if key is None:
                     return
+                if len(content) < int(self.headers["Content-Length"]):
+                    self.close_connection = True
+                    return
                 wanted = self.headers.get("x-amz-checksum-sha256")
                 if wanted and base64.b64decode(wanted) != hashlib.sha256(content).digest():
                     self.answer(400, b"<Error><Code>BadDigest</Code></Error>")

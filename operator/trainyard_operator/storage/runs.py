@@ -153,7 +153,7 @@ def _strings(value: object, where: str) -> dict[str, str]:
     return {name: _typed(text, str, f"{where}.{name}") for name, text in _typed(value, dict, where).items()}
 
 
-def _typed(value: object, kind: type[Any], where: str) -> Any:  # noqa: ANN401
+def _typed(value: object, kind: type[Any], where: str) -> Any:
     if not isinstance(value, kind) or isinstance(value, bool):
         raise _wrong(f"{where} must be a JSON {_JSON[kind]}")
     return value

@@ -336,7 +336,7 @@ def _typed(key: str) -> Iterator[None]:
         raise StoreUnavailable(f"the object store cannot be reached: {error}") from error
 
 
-def _translate(error: Any, key: str) -> Exception:  # noqa: ANN401
+def _translate(error: Any, key: str) -> Exception:
     status, code = _status(error), error.response.get("Error", {}).get("Code", "")
     text = f"{key}: {error.response.get('Error', {}).get('Message') or code} (HTTP {status}, {code})"
     if code == "NoSuchBucket":
@@ -350,7 +350,7 @@ def _translate(error: Any, key: str) -> Exception:  # noqa: ANN401
     return StoreRefused(text)
 
 
-def _status(error: Any) -> int:  # noqa: ANN401
+def _status(error: Any) -> int:
     return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 

@@ -1,0 +1,1 @@
+"""Real Kubernetes on this machine, with no Docker: what `make up` starts and what the tests talk to."""

@@ -1,0 +1,326 @@
+"""The operator's process: everything is put together here, and nowhere else.
+
+The order of the start is the order of trust: first be observable, then be the only one, then know the cluster, and
+only then answer pods and write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from urllib.parse import urlsplit
+
+from trainyard_operator import handlers  # isort: skip # noqa: F401 - before kopf: it keeps heavy clients out of memory
+import kopf
+
+from trainyard_operator.api.names import TRAINING_JOB, Kind
+from trainyard_operator.domain.job import PodSettings
+from trainyard_operator.gateway.adapters import KubeSources, StoreRunDirectory
+from trainyard_operator.gateway.metrics import GatewayMetrics
+from trainyard_operator.gateway.reviewer import CachedReviewer, KubeTokenReviewer
+from trainyard_operator.gateway.server import Gateway
+from trainyard_operator.gateway.tls import ServerTls, load_tls
+from trainyard_operator.handlers.login import register_login
+from trainyard_operator.handlers.watches import configure, register_watches
+from trainyard_operator.kube.client import KubeClient
+from trainyard_operator.kube.connection import Connection, ConnectionConfigError, find_connection
+from trainyard_operator.kube.errors import ApiError, NotFound
+from trainyard_operator.runtime.controllers import build_controllers
+from trainyard_operator.runtime.executor import Executor
+from trainyard_operator.runtime.informer import Informer
+from trainyard_operator.runtime.leader import Leader, LeadershipLost, mark_pod
+from trainyard_operator.runtime.live import LiveRuns
+from trainyard_operator.runtime.memory import Memory
+from trainyard_operator.runtime.prime import prime
+from trainyard_operator.runtime.queues import Queues
+from trainyard_operator.runtime.reconciler import Reconciler
+from trainyard_operator.runtime.resync import Drift, Resync
+from trainyard_operator.runtime.store import Store
+from trainyard_operator.runtime.watched import PLANNED, WATCHED
+from trainyard_operator.settings import Settings, SettingsError
+from trainyard_operator.storage.errors import StoreError
+from trainyard_operator.storage.models import copy_version
+from trainyard_operator.storage.store import S3Store
+from trainyard_operator.telemetry.health import Health
+from trainyard_operator.telemetry.logs import configure_logs
+from trainyard_operator.telemetry.metrics import Metrics
+from trainyard_operator.telemetry.server import serve_telemetry
+
+EXIT_CONFIG = 78
+EXIT_LEADERSHIP = 75
+
+LEASE_BEAT_SECONDS = 30.0
+STORE_RETRY_SECONDS = 5.0
+# Copies of model files are long and few; clusters are few and quick.
+_MODEL_WORKERS = 4
+# A watch that the sweep has to make up for so often in a row is not working.
+_DRIFTS_TO_FAULT = 3
+
+log = logging.getLogger("trainyard_operator")
+
+
+def main() -> int:
+    """Run the operator until it is told to stop; return the exit status."""
+    try:
+        settings = Settings.from_environment(os.environ)
+        connection = find_connection(os.environ)
+    except (SettingsError, ConnectionConfigError) as error:
+        print(f"trainyard-operator: {error}", file=sys.stderr)  # noqa: T201 - there are no logs yet
+        return EXIT_CONFIG
+    configure_logs(settings.log_level)
+    asyncio.run(Process(settings=settings, connection=connection).run())
+    return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What the steps of a start hand to each other."""
+
+    client: KubeClient
+    objects: S3Store
+    store: Store
+    queues: Queues
+    informer: Informer
+    memory: Memory
+
+
+class Process:
+    """One operator process, from its start to its end."""
+
+    def __init__(self, *, settings: Settings, connection: Connection) -> None:
+        self._settings = settings
+        self._connection = connection
+        self._metrics = Metrics()
+        self._stop = asyncio.Event()
+        self._drifts: Counter[str] = Counter()
+
+    async def run(self) -> None:
+        """Lead once it is this process's turn, and clean up behind it."""
+        self._listen_to_signals()
+        self._health = Health(clock=asyncio.get_running_loop().time)
+        async with AsyncExitStack() as stack:
+            served = await serve_telemetry(metrics=self._metrics, health=self._health, port=self._settings.metrics_port)
+            stack.push_async_callback(served.close)
+            session = await stack.enter_async_context(self._connection.open_session())
+            client = KubeClient(connection=self._connection, session=session, observe=self._metrics.called)
+            work = asyncio.create_task(self._lead(client, stack), name="lead")
+            stopped = asyncio.create_task(self._stop.wait(), name="stop")
+            await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            stopped.cancel()
+            work.cancel()
+            await asyncio.gather(work, stopped, return_exceptions=True)
+            if not work.cancelled():
+                work.result()
+
+    def _listen_to_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+
+    async def _lead(self, client: KubeClient, stack: AsyncExitStack) -> None:
+        settings = self._settings
+        leader = Leader(
+            client=client, namespace=settings.namespace, name=settings.lease_name, identity=settings.identity
+        )
+        await leader.acquire(standing_by=partial(self._stand_by, client))
+        stack.push_async_callback(leader.release)
+        self._metrics.leader.set(1)
+        holding = asyncio.create_task(self._hold(leader), name="lease")
+        stack.callback(holding.cancel)
+        await self._mark(client, leads=True)
+        parts = await self._parts(client, stack)
+        tls = await load_tls(
+            client,
+            namespace=settings.namespace,
+            secret=settings.gateway_secret,
+            names=[urlsplit(settings.gateway_url).hostname or "localhost"],
+        )
+        await prime(client=client, informer=parts.informer, watched=WATCHED)
+        # What was listed stays; the collector need not walk through it again and again.
+        gc.collect()
+        gc.freeze()
+        await self._serve_pods(parts, tls, stack)
+        async with asyncio.TaskGroup() as group:
+            self._start_workers(parts, tls, group)
+            group.create_task(self._resync(parts), name="resync")
+            self._health.ready = True
+            await self._watch(parts)
+            # Nothing is left to do once kopf has stopped: it was told to, or it could not go on.
+            self._stop.set()
+            parts.queues.close()
+
+    async def _parts(self, client: KubeClient, stack: AsyncExitStack) -> Parts:
+        settings = self._settings
+        objects = await S3Store.open(
+            endpoint=settings.s3_endpoint,
+            region=settings.s3_region,
+            bucket=settings.s3_bucket,
+            access_key=settings.s3_access_key,
+            secret_key=settings.s3_secret_key,
+        )
+        stack.callback(objects.close)
+        making = asyncio.create_task(_make_bucket(objects), name="bucket")
+        stack.callback(making.cancel)
+        store = Store()
+        queues = Queues(kinds=PLANNED, clock=asyncio.get_running_loop())
+        self._metrics.watch_counts("trainyard_queue_depth", "Keys that wait for a worker", "kind", queues.depths)
+        self._metrics.watch_counts(
+            "trainyard_training_jobs", "TrainingJobs by phase", "phase", partial(_count_phases, store)
+        )
+        informer = Informer(store=store, queues=queues, malformed=self._metrics.unreadable)
+        return Parts(client=client, objects=objects, store=store, queues=queues, informer=informer, memory=Memory())
+
+    async def _serve_pods(self, parts: Parts, tls: ServerTls, stack: AsyncExitStack) -> None:
+        live = LiveRuns(store=parts.store, changed=parts.informer.run_changed, now=_now)
+        gateway = Gateway(
+            reviewer=CachedReviewer(KubeTokenReviewer(parts.client)),
+            runs=StoreRunDirectory(parts.store),
+            sources=KubeSources(parts.client),
+            live=live,
+            store=parts.objects,
+            metrics=GatewayMetrics(self._metrics.registry),
+        )
+        port = await gateway.start(host="", port=self._settings.gateway_port, tls=tls.context)
+        stack.push_async_callback(gateway.stop)
+        log.info("the run gateway serves on port %d", port)
+
+    def _start_workers(self, parts: Parts, tls: ServerTls, group: asyncio.TaskGroup) -> None:
+        settings = self._settings
+        executor = Executor(
+            client=parts.client,
+            store=parts.store,
+            informer=parts.informer,
+            memory=parts.memory,
+            copy=partial(copy_version, parts.objects),
+            now=_now,
+        )
+        pods = PodSettings(
+            trainer_image=settings.trainer_image,
+            gateway_url=settings.gateway_url,
+            gateway_ca=tls.ca_pem,
+            pull_policy=settings.trainer_pull_policy,
+            default_requests=settings.run_default_requests,
+        )
+        controllers = build_controllers(
+            store=parts.store,
+            client=parts.client,
+            objects=parts.objects,
+            memory=parts.memory,
+            pods=pods,
+            bucket=settings.s3_bucket,
+        )
+        for controller in controllers:
+            reconciler = Reconciler(
+                controller=controller,
+                queue=parts.queues[controller.kind],
+                store=parts.store,
+                executor=executor,
+                now=_now,
+                observer=self._metrics.reconciled,
+            )
+            workers = settings.workers if controller.kind == TRAINING_JOB else _MODEL_WORKERS
+            group.create_task(reconciler.run(workers=workers), name=f"{controller.kind.plural}-workers")
+
+    async def _watch(self, parts: Parts) -> None:
+        registry = kopf.OperatorRegistry()
+        register_login(registry, connection=self._connection)
+        register_watches(registry, watched=WATCHED, informer=parts.informer, heard=self._metrics.heard)
+        kopf_settings = kopf.OperatorSettings()
+        configure(kopf_settings, watched=WATCHED)
+        started = _Started(self._listen_to_signals)
+        await kopf.operator(
+            registry=registry,
+            settings=kopf_settings,
+            clusterwide=True,
+            # kopf would else make one up from the user's name, and the user of a container has none.
+            identity=self._settings.identity,  # type: ignore[arg-type]
+            stop_flag=self._stop,
+            ready_flag=started,
+        )
+
+    async def _resync(self, parts: Parts) -> None:
+        seconds = self._settings.resync_seconds
+        resync = Resync(client=parts.client, store=parts.store, informer=parts.informer)
+
+        def swept(kind: Kind, drift: Drift) -> None:
+            self._health.beat("sweep", seconds=3 * seconds + 60)
+            self._drifts[kind.plural] = self._drifts[kind.plural] + 1 if drift.behind else 0
+            self._metrics.missed(kind.kind, drift.ghosts + drift.behind)
+            broken = self._drifts[kind.plural] >= _DRIFTS_TO_FAULT
+            self._health.fault(f"watch of {kind.plural}", "misses changes" if broken else None)
+
+        await resync.run(watched=WATCHED, seconds=seconds, swept=swept)
+
+    async def _hold(self, leader: Leader) -> None:
+        self._health.beat("lease", seconds=LEASE_BEAT_SECONDS)
+        try:
+            await leader.hold(renewed=partial(self._health.beat, "lease", seconds=LEASE_BEAT_SECONDS))
+        except LeadershipLost as error:
+            log.critical("%s: ending at once", error)
+            # Another process may be writing already: no task of this one may take another step.
+            os._exit(EXIT_LEADERSHIP)
+
+    async def _stand_by(self, client: KubeClient, _holder: str) -> None:
+        self._health.ready = True
+        await self._mark(client, leads=False)
+
+    async def _mark(self, client: KubeClient, *, leads: bool) -> None:
+        settings = self._settings
+        if not settings.pod_name:
+            return
+        while True:
+            try:
+                await mark_pod(client, namespace=settings.namespace, pod=settings.pod_name, leads=leads)
+            except NotFound:
+                log.warning("there is no pod %s/%s to label", settings.namespace, settings.pod_name)
+            except ApiError as error:
+                log.warning("labelling the own pod failed, trying again: %s", error)
+                await asyncio.sleep(1.0)
+                continue
+            return
+
+
+class _Started(asyncio.Event):
+    """kopf sets this once it runs; it has put its own signal handlers in place by then, which fail on a second one."""
+
+    def __init__(self, then: Callable[[], None]) -> None:
+        super().__init__()
+        self._then = then
+
+    def set(self) -> None:
+        super().set()
+        self._then()
+
+
+async def _make_bucket(objects: S3Store) -> None:
+    """Create the bucket where it is missing; the operator starts without it, runs wait for it."""
+    while True:
+        try:
+            await objects.ensure_bucket()
+        except StoreError as error:
+            log.warning("the bucket is not usable yet: %s: %s", type(error).__name__, error)
+            await asyncio.sleep(STORE_RETRY_SECONDS)
+        else:
+            return
+
+
+def _count_phases(store: Store) -> Mapping[str, int]:
+    return Counter((run.get("status") or {}).get("phase") or "Pending" for run in store.list(TRAINING_JOB))
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,24 @@
+"""The controllers: one per kind, each the same two steps, observe and plan."""
+
+from __future__ import annotations
+
+from trainyard_operator.domain.job import PodSettings
+from trainyard_operator.kube.client import Client
+from trainyard_operator.runtime.controller import Controller
+from trainyard_operator.runtime.controllers.compute_cluster import ComputeClusterController
+from trainyard_operator.runtime.controllers.registered_model import RegisteredModelController
+from trainyard_operator.runtime.controllers.training_job import TrainingJobController
+from trainyard_operator.runtime.memory import Memory
+from trainyard_operator.runtime.store import Store
+from trainyard_operator.storage.store import ObjectStore
+
+
+def build_controllers(  # noqa: PLR0913 - the composition root of the reconcilers
+    *, store: Store, client: Client, objects: ObjectStore, memory: Memory, pods: PodSettings, bucket: str
+) -> tuple[Controller, ...]:
+    """Return the controllers of all kinds."""
+    return (
+        TrainingJobController(store=store, client=client, objects=objects, settings=pods, bucket=bucket),
+        ComputeClusterController(store=store),
+        RegisteredModelController(objects=objects, memory=memory, bucket=bucket),
+    )

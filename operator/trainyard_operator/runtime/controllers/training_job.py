@@ -1,0 +1,127 @@
+"""Gathering what planning a TrainingJob may look at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from trainyard_operator.api.names import (
+    COMPUTE_CLUSTER,
+    CONFIG_MAP,
+    JOB,
+    POD,
+    REGISTERED_MODEL,
+    TRAINING_JOB,
+    object_name,
+)
+from trainyard_operator.api.reasons import Phase
+from trainyard_operator.domain.job import PodSettings
+from trainyard_operator.domain.plan import Plan
+from trainyard_operator.domain.run_ending import has_finished
+from trainyard_operator.domain.run_view import ConfigMapSource, Places, RunView, SavedRun, StoreTrouble
+from trainyard_operator.domain.training_job import plan_training_job
+from trainyard_operator.kube.client import Client
+from trainyard_operator.kube.errors import NotFound
+from trainyard_operator.runtime.store import Store
+from trainyard_operator.storage import layout
+from trainyard_operator.storage.errors import ManifestInvalid, StoreError
+from trainyard_operator.storage.runs import read_run_manifest
+from trainyard_operator.storage.store import ObjectStore
+
+JsonObject = dict[str, Any]
+
+
+class TrainingJobController:
+    """Observes and plans TrainingJobs."""
+
+    kind = TRAINING_JOB
+
+    def __init__(
+        self, *, store: Store, client: Client, objects: ObjectStore, settings: PodSettings, bucket: str
+    ) -> None:
+        self._store = store
+        self._client = client
+        self._objects = objects
+        self._settings = settings
+        self._bucket = bucket
+        self._last_write: dict[str, datetime] = {}
+
+    async def observe(self, parent: JsonObject) -> RunView:
+        """Return the surroundings of a TrainingJob; the API server and the object store are asked only where needed."""
+        meta, spec, status = parent["metadata"], _mapping(parent.get("spec")), parent.get("status") or {}
+        namespace, uid = meta["namespace"], meta["uid"]
+        jobs = self._store.children(JOB, uid)
+        job = jobs[0] if jobs else None
+        live = self._store.live.get(uid)
+        return RunView(
+            settings=self._settings,
+            places=Places(
+                outputs_uri=layout.uri(self._bucket, layout.outputs_prefix(namespace, uid)),
+                logs_uri=layout.uri(self._bucket, layout.logs_prefix(namespace, uid)),
+            ),
+            job=job,
+            pods=self._store.children(POD, job["metadata"]["uid"]) if job else (),
+            cluster=self._cluster(namespace, spec),
+            source=await self._source(namespace, spec) if job is None and not status.get("jobName") else None,
+            live=live.report if live else None,
+            source_sha256=live.source_sha256 if live else None,
+            saved=await self._saved(parent, job),
+            models=self._models(namespace, spec),
+            last_write=self._last_write.get(uid),
+        )
+
+    def plan(self, parent: JsonObject, view: RunView, now: datetime) -> Plan:
+        """Return the next step of a run."""
+        plan = plan_training_job(parent, view, now)
+        if plan.status is not None:
+            uid = parent["metadata"]["uid"]
+            if plan.status["phase"] in {Phase.COMPLETED, Phase.FAILED}:
+                self._last_write.pop(uid, None)
+            else:
+                self._last_write[uid] = datetime.now(UTC)
+        return plan
+
+    def _cluster(self, namespace: str, spec: Mapping[str, Any]) -> JsonObject | None:
+        name = _mapping(spec.get("computeClusterRef")).get("name")
+        return self._store.get(COMPUTE_CLUSTER, namespace, name) if isinstance(name, str) else None
+
+    def _models(self, namespace: str, spec: Mapping[str, Any]) -> dict[str, JsonObject]:
+        wishes = spec.get("models")
+        names = {w["name"] for w in wishes if isinstance(w.get("name"), str)} if isinstance(wishes, list) else set()
+        found = {object_name(name): self._store.get(REGISTERED_MODEL, namespace, object_name(name)) for name in names}
+        return {name: model for name, model in found.items() if model is not None}
+
+    async def _source(self, namespace: str, spec: Mapping[str, Any]) -> ConfigMapSource | None:
+        name = _mapping(_mapping(spec.get("source")).get("configMapRef")).get("name")
+        if not isinstance(name, str):
+            return None
+        try:
+            config_map = await self._client.get(CONFIG_MAP, name, namespace=namespace)
+        except NotFound:
+            return ConfigMapSource(files=None)
+        return ConfigMapSource(files=frozenset((config_map.get("data") or {}) | (config_map.get("binaryData") or {})))
+
+    async def _saved(self, parent: JsonObject, job: JsonObject | None) -> SavedRun | StoreTrouble | None:
+        status = parent.get("status") or {}
+        if status.get("phase") == Phase.FAILED:
+            return None
+        later = status.get("phase") == Phase.COMPLETED and len(_mapping(parent.get("spec")).get("models") or ()) > len(
+            status.get("models") or ()
+        )
+        ended = status.get("phase") != Phase.COMPLETED and job is not None and has_finished(job)
+        if not (later or ended):
+            return None
+        meta = parent["metadata"]
+        try:
+            found = await read_run_manifest(self._objects, meta["namespace"], meta["uid"])
+        except StoreError as error:
+            # Keys, buckets and networks get mended: only a manifest that is there and wrong stays wrong.
+            return StoreTrouble(message=str(error), final=False)
+        except ManifestInvalid as error:
+            return StoreTrouble(message=str(error), final=True)
+        return SavedRun(manifest=found[0], sha256=found[1]) if found else None
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

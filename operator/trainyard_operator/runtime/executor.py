@@ -1,0 +1,162 @@
+"""Carries plans out, in the order of the plan's fields; each step may be done twice and changes nothing then."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Any
+from weakref import WeakValueDictionary
+
+from trainyard_operator.api.names import JOB, REGISTERED_MODEL, Kind
+from trainyard_operator.domain.plan import Plan, VersionCopy, VersionRequest
+from trainyard_operator.domain.registry import allocate
+from trainyard_operator.kube.client import Client, find_one
+from trainyard_operator.kube.errors import AlreadyExists, ApiError, Conflict, NotFound
+from trainyard_operator.runtime.difference import difference
+from trainyard_operator.runtime.events import EventPoster
+from trainyard_operator.runtime.informer import Informer
+from trainyard_operator.runtime.memory import Memory
+from trainyard_operator.runtime.queues import Key
+from trainyard_operator.runtime.store import Store
+from trainyard_operator.storage.errors import CopyRefused
+
+JsonObject = dict[str, Any]
+
+# namespace, model name, version, the version's status entry
+CopyVersion = Callable[[str, str, int, JsonObject], Awaitable[None]]
+
+_ALLOCATION_ATTEMPTS = 20
+_CHILD_KINDS: dict[str, Kind] = {kind.kind: kind for kind in (JOB, REGISTERED_MODEL)}
+
+log = logging.getLogger(__name__)
+
+
+class ForeignObjectError(Exception):
+    """The name of a child is taken by an object that belongs to somebody else."""
+
+
+class Executor:
+    """Writes what plans say, and tells the informer what the API server answered."""
+
+    def __init__(  # noqa: PLR0913 - everything that a plan can touch
+        self,
+        *,
+        client: Client,
+        store: Store,
+        informer: Informer,
+        memory: Memory,
+        copy: CopyVersion,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._client = client
+        self._store = store
+        self._informer = informer
+        self._memory = memory
+        self._copy = copy
+        self._now = now
+        self._events = EventPoster(client=client)
+        self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+
+    async def execute(self, kind: Kind, parent: JsonObject, plan: Plan) -> None:
+        """Carry `plan` out for `parent`, an object of `kind`.
+
+        Raises
+        ------
+        ApiError
+            Where the API server refuses a step; those before it are done, those after it are not.
+        """
+        key = Key(kind.plural, parent["metadata"].get("namespace") or "", parent["metadata"]["name"])
+        for child in plan.create:
+            await self._create(child, parent, key)
+        for request in plan.register:
+            await self._register(key.namespace, request)
+        for wish in plan.copy:
+            await self._copy_version(key.namespace, parent, wish)
+        if plan.status is not None:
+            await self._write_status(kind, parent, plan.status, key)
+        for event in plan.events:
+            try:
+                await self._events.post(kind, parent, event, now=self._now())
+            except ApiError as error:
+                # The status says it too; a story that is hard to tell must not be a reason to work again.
+                log.warning("an event was not posted: %s", error, extra={"object": _reference(kind, parent)})
+
+    async def _create(self, child: JsonObject, parent: JsonObject, key: Key) -> None:
+        kind = _CHILD_KINDS[child["kind"]]
+        metadata = child["metadata"]
+        try:
+            answer = await self._client.create(kind, child)
+        except AlreadyExists:
+            found = await find_one(self._client, kind, metadata["name"], namespace=metadata["namespace"])
+            if found is None:
+                raise  # deleted in this moment: the next attempt creates it
+            if kind == JOB and not _owned_by(found, parent["metadata"]["uid"]):
+                raise ForeignObjectError(
+                    f"the Job {metadata['namespace']}/{metadata['name']} belongs to something else: delete it"
+                ) from None
+            self._informer.take(kind, found)
+        else:
+            self._informer.take(kind, answer, origin=key)
+
+    async def _register(self, namespace: str, request: VersionRequest) -> None:
+        lock = self._locks.setdefault((namespace, request.model), asyncio.Lock())
+        async with lock:  # keeps this process from racing with itself; the resourceVersion keeps out all others
+            model = self._store.get(REGISTERED_MODEL, namespace, request.model)
+            for _ in range(_ALLOCATION_ATTEMPTS):
+                if model is None:
+                    model = await find_one(self._client, REGISTERED_MODEL, request.model, namespace=namespace)
+                if model is None:
+                    raise NotFound(f"RegisteredModel {namespace}/{request.model} was deleted while a run registers it")
+                status = allocate(model=model, request=request, now=self._now())
+                if status is None:
+                    return
+                try:
+                    answer = await self._client.patch_status(
+                        REGISTERED_MODEL,
+                        request.model,
+                        difference(model.get("status") or {}, status),
+                        namespace=namespace,
+                        resource_version=model["metadata"]["resourceVersion"],
+                    )
+                except Conflict:
+                    model = None  # the store may be behind as well
+                else:
+                    self._informer.take(REGISTERED_MODEL, answer)
+                    return
+            raise Conflict(
+                f"RegisteredModel {namespace}/{request.model} keeps changing under {_ALLOCATION_ATTEMPTS} attempts"
+            )
+
+    async def _copy_version(self, namespace: str, parent: JsonObject, wish: VersionCopy) -> None:
+        try:
+            await self._copy(namespace, wish.model_name, wish.version, wish.entry)
+        except CopyRefused as error:
+            self._memory.refusals[parent["metadata"]["uid"], wish.version] = str(error)
+
+    async def _write_status(self, kind: Kind, parent: JsonObject, status: JsonObject, key: Key) -> None:
+        patch = difference(parent.get("status") or {}, status)
+        if not patch:
+            return
+        metadata = parent["metadata"]
+        # Allocations write the same status: a RegisteredModel's is only written as it was read.
+        locked = metadata["resourceVersion"] if kind == REGISTERED_MODEL else ""
+        answer = await self._client.patch_status(
+            kind, metadata["name"], patch, namespace=metadata.get("namespace"), resource_version=locked
+        )
+        self._informer.take(kind, answer, origin=key)
+
+
+def _owned_by(obj: JsonObject, uid: str) -> bool:
+    return any(owner.get("uid") == uid for owner in obj["metadata"].get("ownerReferences") or ())
+
+
+def _reference(kind: Kind, obj: JsonObject) -> dict[str, str]:
+    metadata = obj["metadata"]
+    return {
+        "kind": kind.kind,
+        "namespace": metadata.get("namespace", ""),
+        "name": metadata["name"],
+        "uid": metadata.get("uid", ""),
+    }

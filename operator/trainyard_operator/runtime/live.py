@@ -1,0 +1,44 @@
+"""What running pods say of themselves: the newest word per run, lost with the process and said again by the pods."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from trainyard.contract import Report
+
+if TYPE_CHECKING:
+    from trainyard_operator.runtime.store import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveRun:
+    """The newest report of a run's pod, and the digest of the source that the run was given."""
+
+    updated: datetime
+    report: Report | None = None
+    source_sha256: str | None = None
+
+
+class LiveRuns:
+    """Where the gateway leaves what pods tell, for the planner of their TrainingJob to find."""
+
+    def __init__(self, *, store: Store, changed: Callable[[str], None], now: Callable[[], datetime]) -> None:
+        self._store = store
+        self._changed = changed
+        self._now = now
+
+    def publish(self, uid: str, *, report: Report | None = None, source_sha256: str | None = None) -> None:
+        """Merge what is new of the run `uid` into its record, and have its TrainingJob looked at."""
+        known = self._store.live.get(uid)
+        record = LiveRun(
+            updated=self._now(),
+            report=report or (known.report if known else None),
+            source_sha256=source_sha256 or (known.source_sha256 if known else None),
+        )
+        if known and (known.report, known.source_sha256) == (record.report, record.source_sha256):
+            return
+        self._store.live[uid] = record
+        self._changed(uid)

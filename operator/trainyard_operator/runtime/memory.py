@@ -1,0 +1,17 @@
+"""What one process has learned and may forget: a restart only learns it again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(kw_only=True)
+class Memory:
+    """Why a version's copy can never work, by the model's uid and the version's number."""
+
+    refusals: dict[tuple[str, int], str] = field(default_factory=dict)
+
+    def forget_model(self, uid: str) -> None:
+        """Drop what is known of a model that is gone."""
+        for key in [key for key in self.refusals if key[0] == uid]:
+            del self.refusals[key]

@@ -1,0 +1,38 @@
+"""The kinds that the operator follows, and the part of them that it asks the API server for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from trainyard_operator.api.names import (
+    COMPUTE_CLUSTER,
+    JOB,
+    NODE,
+    POD,
+    REGISTERED_MODEL,
+    RUN_UID_LABEL,
+    TRAINING_JOB,
+    Kind,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watched:
+    """One followed kind; the selector keeps the rest of the cluster's objects out of the process."""
+
+    kind: Kind
+    label_selector: str = ""
+
+
+# Children before parents, so that a start finds each run's Job and pod in the store before its TrainingJob.
+WATCHED: tuple[Watched, ...] = (
+    Watched(kind=NODE),
+    Watched(kind=POD, label_selector=RUN_UID_LABEL),
+    Watched(kind=JOB, label_selector=RUN_UID_LABEL),
+    Watched(kind=COMPUTE_CLUSTER),
+    Watched(kind=REGISTERED_MODEL),
+    Watched(kind=TRAINING_JOB),
+)
+
+# The kinds that have a controller.
+PLANNED: tuple[Kind, ...] = (TRAINING_JOB, COMPUTE_CLUSTER, REGISTERED_MODEL)

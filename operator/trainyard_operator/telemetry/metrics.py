@@ -1,0 +1,100 @@
+"""Prometheus metrics of the operator. Names and labels are an API: dashboards and alerts stand on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+Counts = Callable[[], Mapping[str, int]]
+
+_SECONDS = (0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0)
+
+
+class Metrics:
+    """All metrics of one process, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self.leader = Gauge("trainyard_leader", "1 while this process leads", registry=self.registry)
+        self._reconciles = Counter(
+            "trainyard_reconciles", "Reconciles by kind and result", ["kind", "result"], registry=self.registry
+        )
+        self._seconds = Histogram(
+            "trainyard_reconcile_seconds",
+            "How long reconciles took",
+            ["kind"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self._errors = Counter("trainyard_errors", "Failed reconciles", ["kind", "error"], registry=self.registry)
+        self._calls = Counter(
+            "trainyard_api_calls",
+            "Calls to the API server by verb, kind and HTTP status (0: no answer)",
+            ["verb", "kind", "code"],
+            registry=self.registry,
+        )
+        self._events = Counter(
+            "trainyard_watch_events", "Watch events by kind and type", ["kind", "type"], registry=self.registry
+        )
+        self._malformed = Counter(
+            "trainyard_unreadable_objects", "Objects that could not be read", ["kind"], registry=self.registry
+        )
+        self._missed = Counter(
+            "trainyard_missed_changes",
+            "Changes that the sweep found and the watch had not",
+            ["kind"],
+            registry=self.registry,
+        )
+
+    def reconciled(self, *, kind: str, result: str, seconds: float, failed: bool) -> None:
+        """Count one reconcile."""
+        self._reconciles.labels(kind, result).inc()
+        self._seconds.labels(kind).observe(seconds)
+        if failed:
+            self._errors.labels(kind, result).inc()
+
+    def called(self, verb: str, kind: str, code: str) -> None:
+        """Count one call to the API server."""
+        self._calls.labels(verb, kind, code).inc()
+
+    def heard(self, kind: str, event_type: str) -> None:
+        """Count one watch event."""
+        self._events.labels(kind, event_type).inc()
+
+    def unreadable(self, kind: str) -> None:
+        """Count one object that could not be read."""
+        self._malformed.labels(kind).inc()
+
+    def missed(self, kind: str, count: int) -> None:
+        """Count changes that only the sweep found."""
+        self._missed.labels(kind).inc(count)
+
+    def watch_counts(self, name: str, text: str, label: str, counts: Counts) -> None:
+        """Export a gauge whose values are asked for when it is scraped, so that keeping it costs nothing."""
+        self.registry.register(_Gauge(name, text, label, counts))
+
+    def exposition(self) -> bytes:
+        """Return all metrics in the text format of Prometheus."""
+        return generate_latest(self.registry)
+
+
+class _Gauge(Collector):
+    def __init__(self, name: str, text: str, label: str, counts: Counts) -> None:
+        self._name = name
+        self._text = text
+        self._label = label
+        self._counts = counts
+
+    def collect(self) -> Iterable[Metric]:
+        family = GaugeMetricFamily(self._name, self._text, labels=[self._label])
+        for value, count in sorted(self._counts().items()):
+            family.add_metric([value], count)
+        yield family
+
+    def describe(self) -> Iterable[Metric]:
+        # Names only: collecting would ask for counts before there is anything to count.
+        return [GaugeMetricFamily(self._name, self._text, labels=[self._label])]

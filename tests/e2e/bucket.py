@@ -1,0 +1,91 @@
+"""The bucket as its administrator sees it: boto3 with the chart's own keys, through a port-forward."""
+
+from __future__ import annotations
+
+import base64
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.client import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from tests.e2e.yard import SYSTEM, Json, Yard
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+BUCKET = "trainyard"
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """Reads the object store behind the operator's back."""
+
+    client: S3Client
+
+    def keys(self, prefix: str) -> list[str]:
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
+        return [item["Key"] for page in pages for item in page.get("Contents", [])]
+
+    def bytes(self, key: str) -> bytes:
+        return self.client.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+
+    def read(self, run: Json, path: str) -> bytes:
+        """Return one file of a run's folder."""
+        return self.bytes(folder(run) + path)
+
+    def log(self, run: Json) -> bytes:
+        """Return what a run printed so far, its parts put together."""
+        return b"".join(self.bytes(key) for key in sorted(self.keys(folder(run) + "logs/")))
+
+
+def folder(run: Json) -> str:
+    """Return the prefix of a run's objects."""
+    return f"runs/{run['metadata']['namespace']}/{run['metadata']['uid']}/"
+
+
+@contextmanager
+def open_bucket(yard: Yard) -> Iterator[Bucket]:
+    """Yield the embedded store's bucket."""
+    secret: dict[str, Any] = yard.get("secret", "trainyard-store", "-n", SYSTEM)["data"]
+    access, secret_key = (base64.b64decode(secret[key]).decode() for key in ("accessKey", "secretKey"))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [
+        yard.kubectl_program,
+        "--kubeconfig",
+        yard.kubeconfig,
+        "port-forward",
+        "-n",
+        SYSTEM,
+        "service/trainyard-store",
+    ]
+    with subprocess.Popen([*command, f"{port}:7070"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as forward:
+        client = boto3.client(
+            "s3",
+            endpoint_url=f"http://127.0.0.1:{port}",
+            aws_access_key_id=access,
+            aws_secret_access_key=secret_key,
+            region_name="us-east-1",
+            config=Config(signature_version="s3v4", retries={"max_attempts": 10}),
+        )
+
+        def answers() -> bool:
+            try:
+                client.head_bucket(Bucket=BUCKET)
+            except (BotoCoreError, ClientError):
+                return False
+            return True
+
+        try:
+            yard.wait("the port-forward to the store", answers, seconds=30)
+            yield Bucket(client=client)
+        finally:
+            client.close()
+            forward.terminate()

@@ -1,0 +1,152 @@
+"""The training scripts of the end-to-end tests, each about one thing that can happen to a run."""
+
+from __future__ import annotations
+
+FINE = """
+from trainyard import Run
+run = Run.get_context()
+run.log("accuracy", 0.5)
+import os
+os.makedirs("outputs", exist_ok=True)
+open("outputs/model.bin", "wb").write(b"model")
+print("done")
+"""
+
+EXIT_3 = """
+print("first line")
+print("I give up")
+raise SystemExit(3)
+"""
+
+SYNTAX_ERROR = """
+def broken(:
+"""
+
+HUNGRY = """
+hoard = []
+while True:
+    hoard.append(bytearray(16 << 20))
+"""
+
+ARGUMENTS = """
+import json, os, sys
+os.makedirs("outputs", exist_ok=True)
+json.dump(sys.argv[1:], open("outputs/argv.json", "w"))
+"""
+
+ODD_OUTPUTS = """
+import os
+os.makedirs("outputs/sub", exist_ok=True)
+os.symlink("/etc/passwd", "outputs/passwd")
+os.symlink("/etc", "outputs/etc")
+os.mkfifo("outputs/pipe")
+open("outputs/sub/fine.txt", "w").write("fine")
+open("outside.txt", "w").write("not an output")
+"""
+
+MANY_FILES = """
+import os
+os.makedirs("outputs/many", exist_ok=True)
+for number in range(2000):
+    with open(f"outputs/many/{number:04}.txt", "w") as file:
+        file.write(str(number))
+"""
+
+NO_OUTPUTS = """
+print("nothing to keep")
+"""
+
+LOUD = r"""
+import os, sys
+os.write(1, b"torn \xe2\x82 utf-8\n")
+os.write(1, b"x" * (1 << 20) + b"\n")
+block = ("y" * 99 + "\n") * 10000
+for _ in range(100):
+    sys.stdout.write(block)
+print("the last line")
+"""
+
+ODD_METRICS = """
+from trainyard import Run
+run = Run.get_context()
+run.log("a.b/c", 1)
+run.log("n" * 300, 2)
+run.log("not a number", float("nan"))
+run.log("up", float("inf"))
+run.log("down", float("-inf"))
+for number in range(10000):
+    run.log("fast", number)
+for number in range(100):
+    run.log(f"many {number}", number)
+"""
+
+LIVE = """
+import sys, time
+from trainyard import Run
+run = Run.get_context()
+run.log("early", 1.5)
+run.progress(40, message="warming up")
+print("said early", flush=True)
+while True:
+    time.sleep(1)
+"""
+
+
+def sleeping(seconds: float) -> str:
+    """Return a script that works for a while and then saves something."""
+    return f"""
+import os, time
+from trainyard import Run
+run = Run.get_context()
+run.log("early", 1)
+end = time.time() + {seconds}
+while time.time() < end:
+    time.sleep(0.2)
+os.makedirs("outputs", exist_ok=True)
+open("outputs/model.bin", "wb").write(b"model")
+run.log("accuracy", 0.5)
+"""
+
+
+# Tries what no run may do: another run's grants, another namespace's data, a model's folder.
+INTRUDER = """
+import json, os, ssl, urllib.error, urllib.request
+context = ssl.create_default_context(cadata=os.environ["TRAINYARD_CA"])
+token = open("/var/run/secrets/trainyard/token").read()
+
+def ask(path, body):
+    request = urllib.request.Request(os.environ["TRAINYARD_GATEWAY"] + path, data=json.dumps(body).encode(),
+        headers={"Authorization": "Bearer " + token, "Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, context=context) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+wishes = {
+    "own output": {"op": "put", "files": [{"path": "outputs/x", "bytes": 1}]},
+    "up": {"op": "put", "files": [{"path": "../other/outputs/x", "bytes": 1}]},
+    "absolute": {"op": "put", "files": [{"path": "/models/default/m/1/x", "bytes": 1}]},
+    "models": {"op": "put", "files": [{"path": "models/default/m/1/x", "bytes": 1}]},
+    "source": {"op": "put", "files": [{"path": "source.tar.gz", "bytes": 1}]},
+    "undeclared input": {"op": "input", "name": "secret", "after": ""},
+    "people's list": {"op": "list", "area": "runs", "prefix": "", "after": ""},
+    "people's put": {"op": "data-put", "files": [{"path": "x", "bytes": 1}]},
+}
+answers = {name: ask("/v1/grants", wish) for name, wish in wishes.items()}
+own = answers["own output"][1]["files"][0]
+stolen = own["url"].replace("/outputs/x", "/outputs/y")
+request = urllib.request.Request(stolen, data=b"1", method="PUT", headers=own["headers"])
+try:
+    answers["changed url"] = (urllib.request.urlopen(request).status, {})
+except urllib.error.HTTPError as error:
+    answers["changed url"] = (error.code, {})
+try:
+    request = urllib.request.Request(
+        "https://kubernetes.default.svc/api", headers={"Authorization": "Bearer " + token})
+    answers["api server"] = (urllib.request.urlopen(request, context=ssl._create_unverified_context()).status, {})
+except urllib.error.HTTPError as error:
+    answers["api server"] = (error.code, {})
+os.makedirs("outputs", exist_ok=True)
+json.dump({name: code for name, (code, _) in answers.items()}, open("outputs/codes.json", "w"))
+"""

@@ -1,0 +1,53 @@
+"""The operator's rights are exactly what it uses: the API server's audit log against the chart's roles."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.yard import SYSTEM, Yard
+
+pytestmark = pytest.mark.e2e
+
+OPERATOR = f"system:serviceaccount:{SYSTEM}:trainyard-operator"
+# What every service account may ask by Kubernetes' own default roles: discovery and its own access.
+DEFAULT_GROUPS = {"authorization.k8s.io"}
+
+
+def used(log: Path) -> set[tuple[str, str, str]]:
+    """Return the (group, resource, verb) triples of the operator's requests, whatever was answered."""
+    triples = set()
+    for line in log.read_text().splitlines():
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue  # the last line may be half written
+        reference = event.get("objectRef")
+        if event["user"]["username"] != OPERATOR or not reference or "resource" not in reference:
+            continue
+        resource = "/".join(filter(None, [reference["resource"], reference.get("subresource")]))
+        triples.add((reference.get("apiGroup", ""), resource, event["verb"]))
+    return {triple for triple in triples if triple[0] not in DEFAULT_GROUPS}
+
+
+def granted(yard: Yard) -> set[tuple[str, str, str]]:
+    """Return the triples that the chart's roles grant the operator."""
+    bindings = yard.items("clusterrolebindings") + yard.items("rolebindings", "-n", SYSTEM)
+    triples = set()
+    for binding in bindings:
+        if not any(s.get("name") == "trainyard-operator" for s in binding.get("subjects", [])):
+            continue
+        role = binding["roleRef"]
+        where = ("-n", SYSTEM) if role["kind"] == "Role" else ()
+        for rule in yard.get(role["kind"].lower(), role["name"], *where)["rules"]:
+            triples |= {(g, r, v) for g in rule["apiGroups"] for r in rule["resources"] for v in rule["verbs"]}
+    return triples
+
+
+def test_the_operator_uses_every_right_it_has_and_asks_for_no_other(yard: Yard, audit_log, a_whole_run):
+    asked, may = used(audit_log), granted(yard)
+    assert may, "no role is bound to the operator"
+    assert asked - may == set(), "asked for without a right"
+    assert may - asked == set(), "granted and never used"

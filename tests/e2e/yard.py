@@ -1,0 +1,149 @@
+"""The cluster as a user has it: kubectl, and nothing of the operator's own code."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+Json = dict[str, Any]
+
+SYSTEM = "trainyard-system"
+SECONDS = 180.0
+# kubectl's own watch would be one process per wait; asking twice a second costs the cluster nothing.
+POLL_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Yard:
+    """kubectl against the embedded cluster."""
+
+    kubectl_program: Path
+    kubeconfig: Path
+
+    def kubectl(self, *arguments: str, stdin: str | None = None, check: bool = True) -> str:
+        """Run kubectl and return what it printed; with `check` a failure shows its error."""
+        done = subprocess.run(
+            [self.kubectl_program, "--kubeconfig", self.kubeconfig, *arguments],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert not check or done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stderr}"
+        return done.stdout if done.returncode == 0 else done.stderr
+
+    def get(self, *arguments: str) -> Json:
+        return json.loads(self.kubectl("get", *arguments, "-o", "json"))
+
+    def items(self, *arguments: str) -> list[Json]:
+        return self.get(*arguments)["items"]
+
+    def apply(self, obj: Json) -> str:
+        """Apply `obj` and return its name."""
+        self.kubectl("apply", "-f", "-", stdin=json.dumps(obj))
+        return obj["metadata"]["name"]
+
+    def refuse(self, obj: Json) -> str:
+        """Return the API server's words on an object that it must refuse."""
+        done = self.kubectl("apply", "-f", "-", stdin=json.dumps(obj), check=False)
+        assert "created" not in done, f"{obj['metadata']['name']} was accepted"
+        return done
+
+    def run(self, name: str, *, namespace: str = "default") -> Json:
+        return self.get("trainingjob", name, "-n", namespace)
+
+    def wait(self, what: str, look: Callable[[], Any], *, seconds: float = SECONDS) -> Any:
+        """Return what `look` returns as soon as it is true."""
+        end = time.monotonic() + seconds
+        while True:
+            found = look()
+            if found:
+                return found
+            assert time.monotonic() < end, f"{what}: not within {seconds:.0f} s"
+            time.sleep(POLL_SECONDS)
+
+    def wait_for_end(self, name: str, *, namespace: str = "default", seconds: float = SECONDS) -> Json:
+        """Return the run when it has ended."""
+
+        def ended() -> Json | None:
+            run = self.run(name, namespace=namespace)
+            return run if run.get("status", {}).get("phase") in {"Completed", "Failed"} else None
+
+        try:
+            return self.wait(f"the end of {name}", ended, seconds=seconds)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.kubectl('get', 'tj', name, '-n', namespace, '-o', 'yaml')}") from None
+
+    def wait_for_reason(self, name: str, reason: str, *, namespace: str = "default") -> Json:
+        """Return the run when its Ready condition has `reason`."""
+
+        def there() -> Json | None:
+            run = self.run(name, namespace=namespace)
+            return run if ready(run).get("reason") == reason else None
+
+        return self.wait(f"{name} to say {reason}", there)
+
+    def wait_for_phase(self, name: str, *phases: str, seconds: float = SECONDS) -> Json:
+        """Return the run when it is in one of `phases`."""
+
+        def there() -> Json | None:
+            run = self.run(name)
+            return run if run.get("status", {}).get("phase") in phases else None
+
+        return self.wait(f"{name} to be {phases}", there, seconds=seconds)
+
+    def events(self, name: str, *, namespace: str = "default") -> list[Json]:
+        """Return the Events about an object, oldest first."""
+        events = self.items("events", "-n", namespace, "--field-selector", f"involvedObject.name={name}")
+        return sorted(events, key=lambda event: event["metadata"]["creationTimestamp"])
+
+    def operator_pod(self) -> str:
+        pods = self.items("pods", "-n", SYSTEM, "-l", "trainyard.dev/leader=true")
+        return pods[0]["metadata"]["name"]
+
+    @contextmanager
+    def scaled_down(self, deployment: str) -> Iterator[None]:
+        """Take a Deployment of the chart away for a while and wait for it to be back afterwards."""
+        self.kubectl("scale", "deployment", deployment, "-n", SYSTEM, "--replicas=0")
+        selector = self.get("deployment", deployment, "-n", SYSTEM)["spec"]["selector"]["matchLabels"]
+        label = ",".join(f"{key}={value}" for key, value in selector.items())
+        self.kubectl(
+            "delete", "pods", "-n", SYSTEM, "-l", label, "--grace-period=1", "--wait=true", "--ignore-not-found"
+        )
+        try:
+            yield
+        finally:
+            self.kubectl("scale", "deployment", deployment, "-n", SYSTEM, "--replicas=1")
+            self.kubectl("rollout", "status", "deployment", deployment, "-n", SYSTEM, "--timeout=120s")
+
+
+def training_job(
+    script: str | None = None, *, name: str | None = None, namespace: str = "default", **spec: Any
+) -> Json:
+    """Return a TrainingJob that runs `script`, small enough that many fit on one node."""
+    whole = {
+        "experiment": "end-to-end",
+        **({"source": {"inline": {"train.py": script}}} if script is not None else {}),
+        "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}},
+        **spec,
+    }
+    meta = {"name": name or f"run-{uuid.uuid4().hex[:8]}", "namespace": namespace}
+    return {"apiVersion": "trainyard.dev/v1alpha1", "kind": "TrainingJob", "metadata": meta, "spec": whole}
+
+
+def ready(run: Json) -> Json:
+    """Return the Ready condition of a run, or an empty one."""
+    conditions = run.get("status", {}).get("conditions", [])
+    return next((c for c in conditions if c["type"] == "Ready"), {})
+
+
+def conditions(run: Json) -> dict[str, str]:
+    """Return the statuses of a run's conditions by type."""
+    return {c["type"]: c["status"] for c in run["status"]["conditions"]}

@@ -1,0 +1,1 @@
+"""How fast the operator is, measured against a client that does nothing else than the same writes."""

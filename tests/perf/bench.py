@@ -1,0 +1,224 @@
+"""`python -m tests.perf.bench`: how many jobs a second, beside a bare client that does the same writes.
+
+A control plane without nodes; the operator is a real process. Its Jobs and statuses are recorded in a warm-up, then a
+client that does nothing else writes the same ones: that is the floor. What is compared is the whole of both: creating
+the TrainingJobs, and one Job and one status for each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from devcluster.controlplane import ControlPlane
+from tests.perf.api import Api, difference, in_parallel, open_api
+from tests.perf.process import OperatorProcess
+from trainyard_operator.api.names import JOB, TRAINING_JOB, Kind, job_name
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMESPACE = Kind(group="", version="v1", plural="namespaces", kind="Namespace", namespaced=False)
+DEFINITION = Kind(
+    group="apiextensions.k8s.io",
+    version="v1",
+    plural="customresourcedefinitions",
+    kind="CustomResourceDefinition",
+    namespaced=False,
+)
+WARM_UP = 100
+# What the first status of a run says, in the bytes of a watch event.
+PLANNED = b'"jobName":"'
+
+# The goals; `main` fails below them, so that a slower operator is noticed.
+LEAST_RATIO = 0.6
+MOST_WRITES = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What was measured; the fields are the keys of bench.json."""
+
+    submit_ratio: float
+    jobs_per_second: float
+    floor_per_second: float
+    writes_per_job: float
+    restart_writes: int
+    operator_rss_mb: float
+    cpu_ms_per_job: float
+    restart_seconds: float
+    jobs: int
+
+
+def training_job(namespace: str, number: int) -> dict[str, Any]:
+    return {
+        "apiVersion": TRAINING_JOB.api_version,
+        "kind": TRAINING_JOB.kind,
+        "metadata": {"name": f"run-{number:05d}", "namespace": namespace},
+        "spec": {
+            "experiment": "bench",
+            "source": {"inline": {"train.py": "print('hello')\n" * 20}},
+            "parameters": {"regularization": 0.8, "number": number},
+        },
+    }
+
+
+async def create_all(api: Api, namespace: str, count: int) -> list[dict[str, Any]]:
+    return await in_parallel(lambda n: api.create(TRAINING_JOB, training_job(namespace, n)), range(count))
+
+
+async def template(api: Api, namespace: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a Job and a status that the operator wrote, for the bare client to write again."""
+    run = (await api.list(TRAINING_JOB, namespace))[0]
+    name = job_name(run["metadata"]["name"], run["metadata"]["uid"])
+    job = next(job for job in await api.list(JOB, namespace) if job["metadata"]["name"] == name)
+    metadata = {"labels": job["metadata"]["labels"], "ownerReferences": job["metadata"]["ownerReferences"]}
+    spec = {name: value for name, value in job["spec"].items() if name not in {"selector"}}
+    labels = spec["template"]["metadata"]["labels"]
+    spec["template"]["metadata"]["labels"] = {
+        k: v for k, v in labels.items() if "controller-uid" not in k and "job-name" not in k
+    }
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}, run["status"]
+
+
+def say(text: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')}  {text}", flush=True)
+
+
+async def floor(api: Api, count: int, job: dict[str, Any], status: dict[str, Any]) -> float:
+    """Return the seconds that a bare client needs."""
+    text = json.dumps(job)
+    begin = time.perf_counter()
+    runs = await create_all(api, "floor", count)
+
+    async def pair(run: dict[str, Any]) -> None:
+        metadata = run["metadata"]
+        name = job_name(metadata["name"], metadata["uid"])
+        body = json.loads(text)
+        owner = {**body["metadata"]["ownerReferences"][0], "name": metadata["name"], "uid": metadata["uid"]}
+        body["metadata"] |= {"name": name, "namespace": "floor", "ownerReferences": [owner]}
+        await api.create(JOB, body)
+        await api.patch_status(TRAINING_JOB, run, {**status, "jobName": name})
+
+    await in_parallel(pair, runs)
+    return time.perf_counter() - begin
+
+
+async def submitted(api: Api, operator: OperatorProcess, count: int) -> tuple[float, dict[str, int], float]:
+    """Return the seconds from the first create to the last status, the writes, and the operator's CPU seconds."""
+    before, cpu = await api.writes(), (await operator.metrics())["process_cpu_seconds_total"]
+    async with api.watching(TRAINING_JOB, "bench", PLANNED) as reached:
+        begin = time.perf_counter()
+        await create_all(api, "bench", count)
+        await asyncio.wait_for(reached(count), 300)
+        seconds = time.perf_counter() - begin
+    await operator.settled()
+    used = (await operator.metrics())["process_cpu_seconds_total"] - cpu
+    writes = difference(before, await api.writes())
+    writes["POST trainingjobs"] -= count
+    return seconds, {name: number for name, number in writes.items() if number}, used
+
+
+async def measure(kubeconfig: Path, *, count: int, log: Path) -> tuple[Result, dict[str, int]]:
+    async with open_api(kubeconfig) as api:
+        say("preparing")
+        await prepare(api)
+        say(f"the operator writes {WARM_UP} jobs, to be taken as the pattern")
+        async with OperatorProcess(kubeconfig=kubeconfig, log=log) as operator:
+            async with api.watching(TRAINING_JOB, "warm", PLANNED) as reached:
+                await create_all(api, "warm", WARM_UP)
+                await asyncio.wait_for(reached(WARM_UP), 120)
+            await operator.settled()
+        job, status = await template(api, "warm")
+        say(f"a bare client writes {count} jobs")
+        floor_seconds = await floor(api, count, job, status)
+        await asyncio.gather(api.clear(TRAINING_JOB, "floor"), api.clear(JOB, "floor"))
+        async with OperatorProcess(kubeconfig=kubeconfig, log=log) as operator:
+            await operator.settled()
+            say(f"the operator gets {count} jobs")
+            seconds, writes, cpu = await submitted(api, operator, count)
+            rss = (await operator.metrics())["process_resident_memory_bytes"]
+        missing = count - len(await api.list(JOB, "bench"))
+        if missing:
+            raise RuntimeError(f"{missing} runs have no Job")
+        say("the operator starts again")
+        before = await api.writes()
+        begin = time.perf_counter()
+        async with OperatorProcess(kubeconfig=kubeconfig, log=log) as operator:
+            restart_seconds = time.perf_counter() - begin
+            await operator.settled(quiet_seconds=5.0)
+        restart_writes = sum(difference(before, await api.writes()).values())
+    result = Result(
+        submit_ratio=round(floor_seconds / seconds, 3),
+        jobs_per_second=round(count / seconds, 1),
+        floor_per_second=round(count / floor_seconds, 1),
+        writes_per_job=round(sum(writes.values()) / count, 3),
+        restart_writes=restart_writes,
+        operator_rss_mb=round(rss / 1e6, 1),
+        cpu_ms_per_job=round(1000 * cpu / count, 2),
+        restart_seconds=round(restart_seconds, 2),
+        jobs=count,
+    )
+    return result, writes
+
+
+async def prepare(api: Api) -> None:
+    """Create what the operator expects of a cluster."""
+    import yaml
+
+    for name in ("trainyard-system", "warm", "floor", "bench"):
+        with contextlib.suppress(RuntimeError):
+            await api.create(NAMESPACE, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    for path in sorted((ROOT / "crds").glob("*.yaml")):
+        with contextlib.suppress(RuntimeError):
+            await api.create(DEFINITION, yaml.safe_load(path.read_text(encoding="utf-8")))
+    while True:
+        with contextlib.suppress(RuntimeError):
+            await api.list(TRAINING_JOB, "warm")
+            return
+        await asyncio.sleep(0.1)
+
+
+def table(result: Result, writes: dict[str, int]) -> Iterator[str]:
+    yield f"{'jobs':34}{result.jobs:>10}"
+    yield f"{'jobs per second, operator':34}{result.jobs_per_second:>10}"
+    yield f"{'jobs per second, bare client':34}{result.floor_per_second:>10}"
+    yield f"{'ratio (goal: at least 0.6)':34}{result.submit_ratio:>10}"
+    yield f"{'writes per job (goal: at most 2)':34}{result.writes_per_job:>10}"
+    for name, count in sorted(writes.items()):
+        yield f"  {name:32}{count:>10}"
+    yield f"{'operator CPU per job, ms':34}{result.cpu_ms_per_job:>10}"
+    yield f"{'operator memory, MB':34}{result.operator_rss_mb:>10}"
+    yield f"{'seconds until ready after restart':34}{result.restart_seconds:>10}"
+    yield f"{'writes after restart (goal: 0)':34}{result.restart_writes:>10}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.perf.bench", description=__doc__)
+    parser.add_argument("--jobs", type=int, default=1000, help="TrainingJobs to create at once")
+    parser.add_argument("--output", type=Path, default=ROOT / ".yard" / "bench.json", help="where the JSON goes")
+    parser.add_argument("--kubeconfig", type=Path, help="an empty control plane to use, instead of one of its own")
+    options = parser.parse_args()
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    log = options.output.with_name("bench-operator.log")
+    log.unlink(missing_ok=True)
+    with contextlib.ExitStack() as stack:
+        kubeconfig = options.kubeconfig
+        if kubeconfig is None:
+            home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="trainyard-bench-")))
+            kubeconfig = stack.enter_context(ControlPlane(home=home)).kubeconfig
+        result, writes = asyncio.run(measure(kubeconfig, count=options.jobs, log=log))
+    options.output.write_text(json.dumps(asdict(result), indent=2) + "\n", encoding="utf-8")
+    print("\n".join(table(result, writes)))
+    met = result.submit_ratio >= LEAST_RATIO and result.writes_per_job <= MOST_WRITES and result.restart_writes == 0
+    return 0 if met else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,176 @@
+"""The smaller parts of the runner, each by itself."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import subprocess
+import sys
+import tomllib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trainyard import contract
+from trainyard_runner import cgroup
+from trainyard_runner.outcome import outcome_of
+from trainyard_runner.software import software
+from trainyard_runner.termination import fit, termination
+from trainyard_runner.warnings import MAX_CHARS, Warnings
+
+CPU = [
+    pytest.param({}, None, id="nothing there"),
+    pytest.param({"cpu.max": "max 100000\n"}, None, id="v2 without a limit"),
+    pytest.param({"cpu.max": "150000 100000\n"}, 1.5, id="v2"),
+    pytest.param({"cpu.max": "broken\n"}, None, id="v2 unreadable"),
+    pytest.param({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None, id="v1 without a limit"),
+    pytest.param({"cpu/cpu.cfs_quota_us": "200000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 2.0, id="v1"),
+    pytest.param(
+        {"cpu,cpuacct/cpu.cfs_quota_us": "50000", "cpu,cpuacct/cpu.cfs_period_us": "100000"}, 0.5, id="v1 pair"
+    ),
+    pytest.param({"cpu/cpu.cfs_quota_us": "1", "cpu/cpu.cfs_period_us": "0"}, None, id="v1 without a period"),
+]
+MEMORY = [
+    pytest.param({}, (None, 0), id="nothing there"),
+    pytest.param({"memory.max": "max\n", "memory.events": "low 0\noom 1\noom_kill 0\n"}, (None, 0), id="v2 no limit"),
+    pytest.param({"memory.max": "1048576\n", "memory.events": "oom 3\noom_kill 2\n"}, (1048576, 2), id="v2"),
+    pytest.param(
+        {"memory/memory.limit_in_bytes": "9223372036854771712", "memory/memory.oom_control": "oom_kill_disable 0"},
+        (None, 0),
+        id="v1 no limit",
+    ),
+    pytest.param(
+        {"memory/memory.limit_in_bytes": "4096", "memory/memory.oom_control": "under_oom 0\noom_kill 7"},
+        (4096, 7),
+        id="v1",
+    ),
+]
+
+
+def write(root, files):
+    """Lay out a control group."""
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+
+
+@pytest.mark.parametrize(("files", "expected"), CPU)
+def test_the_cpu_limit_is_read(tmp_path, files, expected):
+    write(tmp_path, files)
+    assert cgroup.cpu_limit(tmp_path) == expected
+
+
+@pytest.mark.parametrize(("files", "expected"), MEMORY)
+def test_the_memory_limit_and_its_victims_are_read(tmp_path, files, expected):
+    write(tmp_path, files)
+    assert (cgroup.memory_limit(tmp_path), cgroup.memory_kills(tmp_path)) == expected
+
+
+def test_half_a_cpu_still_gets_a_thread_and_no_limit_leaves_all_as_it_is(tmp_path):
+    assert cgroup.thread_variables({}, root=tmp_path) == {}
+    (tmp_path / "cpu.max").write_text("50000 100000")
+    assert cgroup.thread_variables({}, root=tmp_path) == dict.fromkeys(cgroup.THREAD_VARIABLES, "1")
+
+
+def test_a_failure_after_a_worker_was_killed_for_memory_is_for_memory():
+    outcome = outcome_of(1 << 8, script="train.py", stopped_by=None, memory_kills=1, memory_limit=None)
+    assert (outcome.reason, outcome.exit_code) == ("OutOfMemory", 1)
+    assert "a process of train.py was killed" in outcome.message
+
+
+def test_a_script_that_survives_the_death_of_a_worker_has_not_failed():
+    outcome = outcome_of(0, script="train.py", stopped_by=None, memory_kills=1, memory_limit=None)
+    assert outcome.reason is None
+
+
+TEXT = st.text(max_size=3000)
+METRICS = st.dictionaries(st.text(max_size=100), st.floats(allow_nan=False, allow_infinity=False), max_size=64)
+
+
+@given(message=TEXT, metrics=METRICS, warnings=st.lists(st.text(max_size=300), max_size=20), tail=TEXT)
+def test_a_termination_message_always_fits_and_keeps_what_matters(message, metrics, warnings, tail):
+    document = termination(
+        container="train", reason="ScriptFailed", message=message, exit_code=3, metrics=metrics, warnings=warnings,
+        manifest_sha256="f" * 64, log_tail=tail,
+    )  # fmt: skip
+    raw = fit(document)
+    assert len(raw) <= contract.MAX_TERMINATION_BYTES
+    kept = json.loads(raw)
+    assert {k: kept[k] for k in ("reason", "exitCode", "manifestSha256")} == {
+        "reason": "ScriptFailed", "exitCode": 3, "manifestSha256": "f" * 64,
+    }  # fmt: skip
+    assert document["logTail"].encode(errors="replace").decode().endswith(kept["logTail"])
+    assert kept["metrics"].items() <= json.loads(json.dumps(metrics)).items()
+    assert kept["metrics"] == json.loads(json.dumps(metrics)) or kept["logTail"] == ""
+
+
+def test_a_long_message_gives_way_to_the_limit():
+    raw = fit(termination(container="train", message="😀" * 2000))
+    assert len(raw) <= contract.MAX_TERMINATION_BYTES
+    assert json.loads(raw)["message"].startswith("😀" * 500)
+
+
+def test_warnings_are_short_and_few(capsys):
+    warnings = Warnings()
+    for number in range(50):
+        warnings.add(f"{number} " + "x" * 1000)
+    listed = warnings.listed()
+    assert len(listed) == contract.MAX_WARNINGS
+    assert max(map(len, listed)) <= MAX_CHARS
+    assert listed[-1] == "and 31 more warnings like these"
+    assert len(capsys.readouterr().err.splitlines()) == contract.MAX_WARNINGS - 1
+
+
+def test_software_is_read_from_the_folders_beside_the_interpreter(tmp_path):
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    packages = tmp_path / "lib" / version / "site-packages"
+    for name in ("scikit_learn-1.9.1.dist-info", "numpy-2.4.6.dist-info", "other-1.dist-info", "numpy"):
+        (packages / name).mkdir(parents=True)
+    found = software(executable=tmp_path / "bin" / "python3")
+    assert found["scikit-learn"] == "1.9.1"
+    assert found["numpy"] == "2.4.6"
+    assert found["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert "other" not in found
+
+
+def sources(repository):
+    """Return the files that runner.pyz is made of."""
+    return [
+        path
+        for folder in ("trainer-image/trainyard_runner", "sdk/trainyard")
+        for path in sorted((repository / folder).rglob("*.py"))
+    ]
+
+
+def test_the_same_sources_make_the_same_archive(repository, runner_pyz, tmp_path):
+    again = tmp_path / "again.pyz"
+    subprocess.run([sys.executable, repository / "trainer-image" / "build_runner.py", again], check=True)
+    assert hashlib.sha256(again.read_bytes()).digest() == hashlib.sha256(runner_pyz.read_bytes()).digest()
+
+
+def test_what_runs_in_pods_keeps_to_the_syntax_of_python_3_9(repository):
+    found = sources(repository)
+    assert len(found) > 20
+    for path in found:
+        ast.parse(path.read_text(), filename=str(path), feature_version=(3, 9))
+
+
+def test_what_runs_in_pods_imports_the_standard_library_only(repository):
+    allowed = set(sys.stdlib_module_names) | {"trainyard", "trainyard_runner"}
+    for path in sources(repository):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [node.module] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            assert {name.split(".")[0] for name in names} <= allowed, path
+
+
+def test_the_image_has_the_versions_of_the_lock_file(repository):
+    locked = {}
+    for package in tomllib.loads((repository / "uv.lock").read_text())["package"]:
+        locked.setdefault(package["name"], set()).add(package["version"])
+    lines = (repository / "trainer-image" / "requirements.txt").read_text().splitlines()
+    pins = [line.split(";")[0].strip().split("==") for line in lines if line and not line.lstrip().startswith("#")]
+    assert {"scikit-learn", "numpy", "joblib", "scipy"} <= {name for name, _ in pins}
+    assert [name for name, version in pins if version not in locked[name]] == []

@@ -1,0 +1,57 @@
+"""``runner.pyz prepare`` and ``runner.pyz execute``: the two commands of a training pod."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from trainyard_runner.layout import Layout
+
+USAGE = "usage: runner.pyz prepare|execute (inside a training pod, where the operator calls it)"
+
+
+def run(command: str, *, layout: Layout) -> int:
+    """Run `command` and return its exit code; whatever goes wrong is in the termination message."""
+    try:
+        if command == "prepare":
+            from trainyard_runner.prepare import prepare  # noqa: PLC0415 - `execute` starts sooner without it
+
+            return prepare(layout=layout, environ=os.environ, archive=Path(sys.argv[0]))
+        from trainyard_runner.execute import execute  # noqa: PLC0415
+
+        return execute(layout=layout, environ=os.environ)
+    except Exception as error:  # noqa: BLE001 - the last place that can still say what happened
+        return _broken(command, error, layout)
+
+
+def main() -> NoReturn:
+    """Run the command of the command line."""
+    arguments = sys.argv[1:]
+    if arguments not in (["prepare"], ["execute"]):
+        sys.exit(USAGE)
+    code = run(arguments[0], layout=Layout())
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Threads that still wait for somebody who is away must not hold up the end.
+    os._exit(code)
+
+
+def _broken(command: str, error: Exception, layout: Layout) -> int:
+    import traceback  # noqa: PLC0415
+
+    from trainyard_runner.termination import termination, write_termination  # noqa: PLC0415
+
+    traceback.print_exc()
+    message = f"the runner itself failed, please report this: {type(error).__name__}: {error}"
+    container = {"prepare": "prepare", "execute": "train"}[command]
+    document = termination(
+        container=container, reason="RunFailed", message=message, exit_code=1, log_tail=traceback.format_exc()[-2048:]
+    )
+    write_termination(layout.termination_log, document)
+    return 1
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""The clients of one pod: who it asks, with which token, and how it says that it is waiting."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from trainyard.contract import ENV_CA, ENV_GATEWAY
+from trainyard.transfer import GatewayClient, StoreClient
+from trainyard_runner.warnings import tell
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from trainyard_runner.layout import Layout
+
+REPORT_TIMEOUT = 10.0
+_TROUBLE_SECONDS = 60.0
+
+
+class Clients:
+    """The gateway for work that must succeed, the gateway for reports, and the store."""
+
+    def __init__(self, *, environ: Mapping[str, str], layout: Layout) -> None:
+        url, ca_pem = environ[ENV_GATEWAY], environ[ENV_CA]
+        trouble = _Trouble()
+
+        def token() -> str:
+            return layout.token.read_text().strip()
+
+        self.gateway = GatewayClient(url, ca_pem=ca_pem, token=token, on_trouble=trouble.tell)
+        self.reports = GatewayClient(url, ca_pem=ca_pem, token=token, timeout=REPORT_TIMEOUT)
+        self.store = StoreClient(on_trouble=trouble.tell)
+
+
+class _Trouble:
+    def __init__(self) -> None:
+        self._next = 0.0
+
+    def tell(self, message: str) -> None:
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + _TROUBLE_SECONDS
+            tell(f"trying again: {message}")

@@ -1,0 +1,48 @@
+"""Where everything is inside a training pod."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainyard import contract
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The paths that the runner works with; `below` moves them all under another root."""
+
+    home: Path = Path(contract.HOME)
+    library: Path = Path(contract.LIBRARY_DIR)
+    run_file: Path = Path(contract.RUN_FILE)
+    work: Path = Path(contract.WORK_DIR)
+    inputs: Path = Path(contract.INPUTS_DIR)
+    token: Path = Path(contract.TOKEN_FILE)
+    termination_log: Path = Path(contract.TERMINATION_LOG)
+    cgroup: Path = Path("/sys/fs/cgroup")
+
+    @classmethod
+    def below(cls, root: Path) -> Layout:
+        """Return the same layout with `root` in the place of ``/``."""
+        moved = {name: root / str(path).lstrip("/") for name, path in vars(cls()).items()}
+        return cls(**moved)
+
+    @property
+    def archive(self) -> Path:
+        """The runner itself, as `prepare` leaves it for `execute`."""
+        return self.library / "runner.pyz"
+
+    @property
+    def metrics_file(self) -> Path:
+        """Where scripts append metrics and progress as JSON lines."""
+        return self.home / "metrics.jsonl"
+
+    @property
+    def log_spool(self) -> Path:
+        """Where log parts wait for the object store."""
+        return self.home / "logs"
+
+    @property
+    def outputs(self) -> Path:
+        """What a script leaves to be saved."""
+        return self.work / contract.OUTPUTS

@@ -1,0 +1,135 @@
+"""The init container: source, inputs and the runner itself are there before the training image is started."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import sys
+import zipfile
+from typing import TYPE_CHECKING
+
+from trainyard import contract
+from trainyard.patience import TransferError
+from trainyard.transfer import GatewayRefused, StoreRefused
+from trainyard.uploads import GRANTS_PER_FILE
+from trainyard_runner.gateway import Clients
+from trainyard_runner.inputs import InputError, InputFetcher
+from trainyard_runner.report import Reporter
+from trainyard_runner.source import SourceError, check_entry_script, unpack
+from trainyard_runner.termination import termination, write_termination
+from trainyard_runner.warnings import tell
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from trainyard.contract import Report, RunDocument
+    from trainyard_runner.layout import Layout
+
+CONTAINER = "prepare"
+# What the gateway may give as the reason for having no run for this pod. Every other refusal is about the pod itself.
+_REASONS_OF_RUN = frozenset({"SourceInvalid", "InputNotFound", "InputFailed"})
+
+
+class PrepareError(Exception):
+    """The run cannot begin; `reason` is one of the operator's."""
+
+    def __init__(self, *, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+def prepare(*, layout: Layout, environ: Mapping[str, str], archive: Path) -> int:
+    """Make everything ready for `execute` and return the container's exit code."""
+    signal.signal(signal.SIGTERM, lambda *_: _stopped(layout))
+    try:
+        install_runner(archive, layout)
+        _fetch(layout, environ)
+    except (PrepareError, InputError) as error:
+        return _failed(layout, reason=error.reason, message=str(error))
+    except SourceError as error:
+        return _failed(layout, reason="SourceInvalid", message=str(error))
+    except GatewayRefused as error:
+        reason = error.reason if error.reason in _REASONS_OF_RUN else "RunFailed"
+        return _failed(layout, reason=reason, message=error.message)
+    except KeyError as error:
+        return _failed(layout, reason="RunFailed", message=f"the variable or field {error} is missing")
+    except (TransferError, OSError) as error:
+        return _failed(layout, reason="RunFailed", message=f"the run could not be prepared: {error}")
+    write_termination(layout.termination_log, termination(container=CONTAINER, exit_code=0))
+    return 0
+
+
+def install_runner(archive: Path, layout: Layout) -> None:
+    """Leave the runner, and the package that scripts import, where the training image's Python finds them."""
+    layout.library.mkdir(parents=True, exist_ok=True)
+    layout.archive.write_bytes(archive.read_bytes())
+    package = f"{contract.__package__}/"
+    with zipfile.ZipFile(archive) as members:
+        for name in members.namelist():
+            if name.startswith(package) and not name.endswith("/"):
+                target = layout.library / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(members.read(name))
+
+
+def _fetch(layout: Layout, environ: Mapping[str, str]) -> None:
+    clients = Clients(environ=environ, layout=layout)
+    document = clients.gateway.run()
+    fetcher = InputFetcher(gateway=clients.gateway, store=clients.store, parts=layout.inputs / ".trainyard-parts")
+
+    def snapshot() -> Report:
+        return {"state": "Preparing", "metrics": {}, "message": fetcher.message}
+
+    reporter = Reporter(gateway=clients.reports, snapshot=snapshot)
+    reporter.start()
+    _fetch_source(document, clients, layout)
+    check_entry_script(layout.work, document["entryScript"])
+    for wanted in document["inputs"]:
+        fetcher.fetch(wanted)
+        tell(fetcher.message)
+    # The script can read this file, and has no use for a way into the object store.
+    kept = {**document, "source": {**document["source"], "url": ""}}
+    layout.run_file.write_text(json.dumps(kept))
+
+
+def _fetch_source(document: RunDocument, clients: Clients, layout: Layout) -> None:
+    packed = layout.home / "source.tar.gz"
+    source = document["source"]
+    for attempt in range(GRANTS_PER_FILE):
+        try:
+            clients.store.download(source["url"], packed, size=source["bytes"])
+            break
+        except StoreRefused:
+            if attempt == GRANTS_PER_FILE - 1:
+                raise
+            source = clients.gateway.run()["source"]
+    digest = hashlib.sha256(packed.read_bytes()).hexdigest()
+    if digest != source["sha256"]:
+        raise PrepareError(
+            reason="SourceInvalid", message=f"the source that arrived has the digest {digest}, not {source['sha256']}"
+        )
+    unpack(packed, layout.work)
+    packed.unlink()
+
+
+def _failed(layout: Layout, *, reason: str, message: str) -> int:
+    tell(f"{reason}: {message}")
+    write_termination(
+        layout.termination_log, termination(container=CONTAINER, reason=reason, message=message, exit_code=1)
+    )
+    return 1
+
+
+def _stopped(layout: Layout) -> None:
+    """End at once: there is nothing yet that would have to be saved, and threads may be waiting for hours."""
+    code = 128 + signal.SIGTERM
+    message = "the pod was stopped from outside while its source and inputs were being fetched"
+    write_termination(
+        layout.termination_log,
+        termination(container=CONTAINER, reason="RunFailed", message=message, exit_code=code, signal=signal.SIGTERM),
+    )
+    sys.stderr.flush()
+    os._exit(code)
