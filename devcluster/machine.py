@@ -74,19 +74,20 @@ class Machine:
         self._yard.log.mkdir(parents=True, exist_ok=True)
         self.cgroup.create()
         log = self._yard.log / "machine.log"
-        script = 'echo $$ > "$0" && exec unshare --mount --net --pid --fork --mount-proc -- "$@"'
+        # In the cgroup before anything is started, so that whatever fails half-way is found there.
+        script = 'echo $$ > "$0" && exec setsid --fork unshare --mount --net --pid --fork --mount-proc -- "$@"'
         arguments = [sys.executable, "-I", supervisor.__file__, str(self._yard.root), str(self._yard.machine)]
         with log.open("ab") as output:
-            process = subprocess.Popen(
+            subprocess.run(
                 ["/bin/sh", "-c", script, str(self.cgroup.entry()), *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,
+                check=False,
             )
 
         def answers() -> bool:
-            if process.poll() is not None:
+            if not self.cgroup.processes():
                 text = log.read_text(encoding="utf-8", errors="replace")
                 raise DevclusterError(f"the cluster's namespaces could not be made:\n{last_lines(text)}")
             return self.pid is not None
@@ -152,7 +153,7 @@ class Machine:
 
     def run(self, *argv: str) -> str:
         """Run a short command inside and return what it printed."""
-        return network.command("nsenter", "--target", str(self.pid), "--mount", "--net", "--", *argv)
+        return network.command("nsenter", "--target", str(self.pid), "--mount", "--net", "--pid", "--", *argv)
 
     def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
         try:

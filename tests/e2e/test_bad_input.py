@@ -119,6 +119,7 @@ def test_an_entry_script_that_the_config_map_lacks_fails_the_run_and_lists_the_f
 
 
 def test_a_run_without_its_cluster_waits_for_it(yard: Yard):
+    yard.kubectl("delete", "computecluster", "late-cluster", "--ignore-not-found")
     name = yard.apply(training_job(scripts.FINE, computeClusterRef={"name": "late-cluster"}))
     waiting = yard.wait_for_reason(name, "ClusterNotFound")
     assert "late-cluster" in ready(waiting)["message"]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import uuid
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.yard import SYSTEM, Yard
+from tests.e2e import scripts
+from tests.e2e.yard import SYSTEM, Yard, training_job
 
 pytestmark = pytest.mark.e2e
 
@@ -51,3 +53,30 @@ def test_the_operator_uses_every_right_it_has_and_asks_for_no_other(yard: Yard, 
     assert may, "no role is bound to the operator"
     assert asked - may == set(), "asked for without a right"
     assert may - asked == set(), "granted and never used"
+
+
+@pytest.fixture
+def a_whole_run(yard: Yard):
+    """Have every part of the operator at work once: cluster, source from a ConfigMap, model, events."""
+    for obj in (
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": "rights-code", "namespace": "default"},
+            "data": {"train.py": scripts.FINE},
+        },
+        {
+            "apiVersion": "trainyard.dev/v1alpha1",
+            "kind": "ComputeCluster",
+            "metadata": {"name": "rights", "namespace": "default"},
+            "spec": {"provider": {"type": "Existing", "existing": {"nodeSelector": {"kubernetes.io/os": "linux"}}}},
+        },
+    ):
+        yard.apply(obj)
+    job = training_job(
+        None,
+        source={"configMapRef": {"name": "rights-code"}},
+        computeClusterRef={"name": "rights"},
+        models=[{"name": f"rights-{uuid.uuid4().hex[:8]}", "path": "outputs/model.bin"}],
+    )
+    assert yard.wait_for_end(yard.apply(job))["status"]["phase"] == "Completed"

@@ -105,8 +105,9 @@ class Yard:
         return sorted(events, key=lambda event: event["metadata"]["creationTimestamp"])
 
     def operator_pod(self) -> str:
-        pods = self.items("pods", "-n", SYSTEM, "-l", "trainyard.dev/leader=true")
-        return pods[0]["metadata"]["name"]
+        """Return the name of the pod that leads, as soon as one does."""
+        leaders = ("pods", "-n", SYSTEM, "-l", "trainyard.dev/leader=true")
+        return self.wait("an operator to lead", lambda: self.items(*leaders))[0]["metadata"]["name"]
 
     @contextmanager
     def scaled_down(self, deployment: str) -> Iterator[None]:

@@ -39,7 +39,7 @@ def test_two_run_side_by_side_and_nothing_is_left_of_either(tmp_path: Path):
     with ControlPlane(home=tmp_path / "a") as one, ControlPlane(home=tmp_path / "b") as other:
         assert one.server != other.server
         one.kubectl("create", "namespace", "only-here")
-        with pytest.raises(DevclusterError, match="only-here.* not found"):
+        with pytest.raises(DevclusterError, match=r"only-here.* not found"):
             other.kubectl("get", "namespace", "only-here")
     assert running(tmp_path) == []
 
