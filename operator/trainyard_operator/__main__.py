@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import logging
 import os
 import signal
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -60,7 +61,7 @@ EXIT_CONFIG = 78
 EXIT_LEADERSHIP = 75
 
 LEASE_BEAT_SECONDS = 30.0
-STORE_RETRY_SECONDS = 5.0
+STORE_RETRY_SECONDS = (1.0, 2.0, 5.0, 15.0, 60.0)
 # Copies of model files are long and few; clusters are few and quick.
 _MODEL_WORKERS = 4
 # A watch that the sweep has to make up for so often in a row is not working.
@@ -237,23 +238,27 @@ class Process:
         register_watches(registry, watched=WATCHED, informer=parts.informer, heard=self._metrics.heard)
         kopf_settings = kopf.OperatorSettings()
         configure(kopf_settings, watched=WATCHED)
-        started = _Started(self._listen_to_signals)
-        await kopf.operator(
+        own = asyncio.all_tasks()
+        tasks = await kopf.spawn_tasks(
             registry=registry,
             settings=kopf_settings,
             clusterwide=True,
             # kopf would else make one up from the user's name, and the user of a container has none.
             identity=self._settings.identity,  # type: ignore[arg-type]
             stop_flag=self._stop,
-            ready_flag=started,
         )
+        # kopf has taken the signals; its handlers fail on a second one.
+        self._listen_to_signals()
+        await kopf.run_tasks(tasks, ignored=own)
 
     async def _resync(self, parts: Parts) -> None:
         seconds = self._settings.resync_seconds
         resync = Resync(client=parts.client, store=parts.store, informer=parts.informer)
+        beat = partial(self._health.beat, "sweep", seconds=3 * seconds + 60)
+        beat()
 
         def swept(kind: Kind, drift: Drift) -> None:
-            self._health.beat("sweep", seconds=3 * seconds + 60)
+            beat()
             self._drifts[kind.plural] = self._drifts[kind.plural] + 1 if drift.behind else 0
             self._metrics.missed(kind.kind, drift.ghosts + drift.behind)
             broken = self._drifts[kind.plural] >= _DRIFTS_TO_FAULT
@@ -290,26 +295,14 @@ class Process:
             return
 
 
-class _Started(asyncio.Event):
-    """kopf sets this once it runs; it has put its own signal handlers in place by then, which fail on a second one."""
-
-    def __init__(self, then: Callable[[], None]) -> None:
-        super().__init__()
-        self._then = then
-
-    def set(self) -> None:
-        super().set()
-        self._then()
-
-
 async def _make_bucket(objects: S3Store) -> None:
     """Create the bucket where it is missing; the operator starts without it, runs wait for it."""
-    while True:
+    for attempt in itertools.count():
         try:
             await objects.ensure_bucket()
         except StoreError as error:
             log.warning("the bucket is not usable yet: %s: %s", type(error).__name__, error)
-            await asyncio.sleep(STORE_RETRY_SECONDS)
+            await asyncio.sleep(STORE_RETRY_SECONDS[min(attempt, len(STORE_RETRY_SECONDS) - 1)])
         else:
             return
 

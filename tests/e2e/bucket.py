@@ -53,7 +53,9 @@ def folder(run: Json) -> str:
 def open_bucket(yard: Yard) -> Iterator[Bucket]:
     """Yield the embedded store's bucket."""
     secret: dict[str, Any] = yard.get("secret", "trainyard-store", "-n", SYSTEM)["data"]
-    access, secret_key = (base64.b64decode(secret[key]).decode() for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"))
+    access, secret_key = (
+        base64.b64decode(secret[key]).decode() for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+    )
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

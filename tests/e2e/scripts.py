@@ -130,7 +130,7 @@ wishes = {
     "models": {"op": "put", "files": [{"path": "models/default/m/1/x", "bytes": 1}]},
     "source": {"op": "put", "files": [{"path": "source.tar.gz", "bytes": 1}]},
     "undeclared input": {"op": "input", "name": "secret", "after": ""},
-    "people's list": {"op": "list", "area": "runs", "prefix": "another/", "after": ""},
+    "people's list": {"op": "list", "area": "data", "prefix": "", "after": ""},
     "people's put": {"op": "data-put", "files": [{"path": "x", "bytes": 1}]},
 }
 answers = {name: ask("/v1/grants", wish) for name, wish in wishes.items()}

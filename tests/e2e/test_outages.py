@@ -12,7 +12,7 @@ import pytest
 
 from tests.e2e import scripts
 from tests.e2e.bucket import folder, open_bucket
-from tests.e2e.yard import SYSTEM, Yard, training_job
+from tests.e2e.yard import SYSTEM, Yard, training_job, unique
 
 pytestmark = pytest.mark.e2e
 
@@ -50,7 +50,8 @@ def check(yard: Yard, files, name: str, model: str) -> None:
 
 def test_an_operator_killed_again_and_again_finishes_every_run_once(yard: Yard, files):
     """Runs of different lengths are at different moments of their lives at each of the kills."""
-    wish = [{"name": "killed", "path": "outputs/model.bin"}]
+    model_name = unique("killed")
+    wish = [{"name": model_name, "path": "outputs/model.bin"}]
     names = []
     for seconds in (0, 2, 5, 9, 14, 20):
         names.append(yard.apply(training_job(scripts.sleeping(seconds), models=wish)))
@@ -58,14 +59,15 @@ def test_an_operator_killed_again_and_again_finishes_every_run_once(yard: Yard, 
             kill_operator(yard)
             yard.kubectl("rollout", "status", "deployment", "trainyard-operator", "-n", SYSTEM, "--timeout=120s")
     for name in names:
-        check(yard, files, name, "killed")
-    (model,) = [m for m in yard.items("registeredmodels") if m["spec"]["modelName"] == "killed"]
+        check(yard, files, name, model_name)
+    (model,) = [m for m in yard.items("registeredmodels") if m["spec"]["modelName"] == model_name]
     versions = model["status"]["versions"]
     assert [v["version"] for v in versions] == list(range(1, len(names) + 1))
 
 
 def test_a_script_that_ends_while_the_operator_is_away_loses_nothing(yard: Yard, files):
-    wish = [{"name": "away", "path": "outputs/model.bin"}]
+    model_name = unique("away")
+    wish = [{"name": model_name, "path": "outputs/model.bin"}]
     name = yard.apply(training_job(scripts.sleeping(5), models=wish))
     yard.wait_for_phase(name, "Running")
     with yard.scaled_down("trainyard-operator"):
@@ -73,11 +75,12 @@ def test_a_script_that_ends_while_the_operator_is_away_loses_nothing(yard: Yard,
         # The runner must be past the script's end and still be waiting for somebody to save to.
         time.sleep(30)
         assert yard.get("pod", pod["metadata"]["name"])["status"]["phase"] == "Running"
-    check(yard, files, name, "away")
+    check(yard, files, name, model_name)
 
 
 def test_outputs_wait_for_an_object_store_that_is_away(yard: Yard):
-    wish = [{"name": "storeless", "path": "outputs/model.bin"}]
+    model_name = unique("storeless")
+    wish = [{"name": model_name, "path": "outputs/model.bin"}]
     name = yard.apply(training_job(scripts.sleeping(5), models=wish))
     yard.wait_for_phase(name, "Running")
     with yard.scaled_down("trainyard-store"):
@@ -86,5 +89,5 @@ def test_outputs_wait_for_an_object_store_that_is_away(yard: Yard):
         time.sleep(20)
         assert yard.run(name)["status"]["phase"] == "Finalizing"
     with open_bucket(yard) as files:
-        check(yard, files, name, "storeless")
+        check(yard, files, name, model_name)
         assert files.keys(folder(yard.run(name)) + "manifest.json")

@@ -125,6 +125,11 @@ class Yard:
             self.kubectl("rollout", "status", "deployment", deployment, "-n", SYSTEM, "--timeout=120s")
 
 
+def unique(name: str) -> str:
+    """Return a name that no earlier session has left in a cluster that is still up."""
+    return f"{name}_{uuid.uuid4().hex[:8]}"
+
+
 def training_job(
     script: str | None = None, *, name: str | None = None, namespace: str = "default", **spec: Any
 ) -> Json:

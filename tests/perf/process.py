@@ -18,9 +18,12 @@ READY_SECONDS = 120.0
 
 
 class OperatorProcess:
-    """`python -m trainyard_operator` against a control plane; `log` gets its output."""
+    """`python -m trainyard_operator` against a control plane; `log` gets its output.
 
-    def __init__(self, *, kubeconfig: Path, log: Path) -> None:
+    Two processes with the same `identity` are two lives of the same pod.
+    """
+
+    def __init__(self, *, kubeconfig: Path, log: Path, identity: str = "operator-0") -> None:
         self.port = ports.free(1)[0]
         self._log = log
         self._environment = {
@@ -32,8 +35,8 @@ class OperatorProcess:
             "AWS_SECRET_ACCESS_KEY": "bench",
             "TRAINYARD_METRICS_PORT": str(self.port),
             "TRAINYARD_GATEWAY_PORT": "0",
+            "TRAINYARD_POD_NAME": identity,
             "TRAINYARD_LOG_LEVEL": "WARNING",
-            "PYTHONWARNINGS": "ignore",
         }
         self._process: asyncio.subprocess.Process | None = None
         self._output: IO[bytes] | None = None
@@ -65,6 +68,17 @@ class OperatorProcess:
                 await self._process.wait()
         await self._session.close()
         self._output.close()
+
+    async def end(self, number: signal.Signals) -> int:
+        """Send a signal and return the status that the process ends with."""
+        assert self._process
+        self._process.send_signal(number)
+        return await self.ended()
+
+    async def ended(self) -> int:
+        """Return the status that the process ends with."""
+        assert self._process
+        return await asyncio.wait_for(self._process.wait(), 30)
 
     async def metrics(self) -> dict[str, float]:
         """Return all samples by ``name{labels}``."""

@@ -54,14 +54,8 @@ def is_full(model: Mapping[str, Any]) -> bool:
     return len(status.get("versions") or ()) >= MAX_VERSIONS or len(canonical_json(status)) > MAX_STATUS_BYTES
 
 
-def allocate(*, model: Mapping[str, Any], request: VersionRequest, now: datetime, used: int = 0) -> JsonObject | None:
+def allocate(*, model: Mapping[str, Any], request: VersionRequest, now: datetime) -> JsonObject | None:
     """Return the model's status with the next version taken for `request`, or None if its key has one already.
-
-    Parameters
-    ----------
-    used
-        The highest number that the object store knows of, from a RegisteredModel that was deleted: numbers are
-        never used twice.
 
     Raises
     ------
@@ -76,7 +70,7 @@ def allocate(*, model: Mapping[str, Any], request: VersionRequest, now: datetime
         raise RegistryFullError(
             f"{model['metadata']['name']} has {len(versions)} versions, its status has no room left"
         )
-    number = max([used, int(status.get("latestVersion") or 0), *(int(v["version"]) for v in versions)]) + 1
+    number = max([request.used, int(status.get("latestVersion") or 0), *(int(v["version"]) for v in versions)]) + 1
     name = model["spec"]["modelName"]
     entry = {
         **request.entry,

@@ -14,7 +14,7 @@ from trainyard_operator.domain.metrics import bounded
 from trainyard_operator.domain.plan import VersionRequest
 from trainyard_operator.domain.registry import build_model, find_version, is_full, version_key
 from trainyard_operator.domain.run_ending import Failure
-from trainyard_operator.domain.run_view import SavedRun
+from trainyard_operator.domain.run_view import RunView, SavedRun
 
 JsonObject = dict[str, Any]
 
@@ -36,17 +36,11 @@ def registration(
     *,
     parent: Mapping[str, Any],
     spec: TrainingJobSpec,
-    models: Mapping[str, Mapping[str, Any]],
+    view: RunView,
     saved: SavedRun,
     image_digest: str | None,
 ) -> Registration:
-    """Return what has become of each entry of `spec.models`, and the next step for those without a version.
-
-    Parameters
-    ----------
-    models
-        The RegisteredModels of the namespace that the run names, by object name.
-    """
+    """Return what has become of each entry of `spec.models`, and the next step for those without a version."""
     entries: list[JsonObject] = []
     create: list[JsonObject] = []
     register: list[VersionRequest] = []
@@ -57,7 +51,7 @@ def registration(
         if (wish.name, wish.path) in done:
             entries.append(done[wish.name, wish.path])
             continue
-        model = models.get(object_name(wish.name))
+        model = view.models.get(object_name(wish.name))
         version = find_version(model, version_key(run_uid=_uid(parent), model_name=wish.name, path=wish.path))
         if version is None:
             missing = path_failure(wish, saved) or _room_failure(wish, model)
@@ -66,7 +60,7 @@ def registration(
                 continue
             if model is None:
                 create.append(build_model(namespace=parent["metadata"]["namespace"], model_name=wish.name))
-            register.append(_request(parent=parent, wish=wish, saved=saved, image_digest=image_digest))
+            register.append(_request(parent=parent, wish=wish, view=view, saved=saved, image_digest=image_digest))
             waiting.append(wish.name)
         elif version["state"] == VersionState.READY:
             entries.append(
@@ -118,12 +112,13 @@ def _room_failure(wish: ModelSpec, model: Mapping[str, Any] | None) -> Failure |
 
 
 def _request(
-    *, parent: Mapping[str, Any], wish: ModelSpec, saved: SavedRun, image_digest: str | None
+    *, parent: Mapping[str, Any], wish: ModelSpec, view: RunView, saved: SavedRun, image_digest: str | None
 ) -> VersionRequest:
     digests = {"sourceSha256": saved.manifest["sourceSha256"], "imageDigest": image_digest}
     return VersionRequest(
         model=object_name(wish.name),
         key=version_key(run_uid=_uid(parent), model_name=wish.name, path=wish.path),
+        used=view.used_numbers.get(wish.name, 0),
         entry={
             "run": {"name": parent["metadata"]["name"], "uid": _uid(parent)},
             "path": wish.path,

@@ -118,15 +118,16 @@ def write_delay(
 
 
 def story(*, old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Event, ...]:
-    """Return the Events that a change of status is worth: each chapter of a run once."""
+    """Return the Events that a change of status is worth: each chapter of a run once.
+
+    That the Job was made is no chapter: the status says it, and an Event would be every third write of a busy day.
+    """
     events = []
     before, after = find(old, Type.READY) or {}, find(new, Type.READY) or {}
     reason, message = after.get("reason", ""), after.get("message", "")
     failed = new.get("phase") == Phase.FAILED and old.get("phase") != Phase.FAILED
     if failed or (reason in _TROUBLE and before.get("reason") != reason):
         events.append(Event(type="Warning", reason=reason, message=message))
-    if "jobName" in new and "jobName" not in old:
-        events.append(Event(type="Normal", reason="JobCreated", message=f"Created the Job {new['jobName']}"))
     if "startTime" in new and "startTime" not in old:
         where = f" on node {new['nodeName']}" if "nodeName" in new else ""
         events.append(Event(type="Normal", reason="Started", message=f"Started in pod {new.get('podName')}{where}"))

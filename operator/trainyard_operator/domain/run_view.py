@@ -56,4 +56,5 @@ class RunView:
     source_sha256: str | None = None
     saved: SavedRun | StoreTrouble | None = None
     models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by object name
+    used_numbers: Mapping[str, int] = field(default_factory=dict)  # by model name, where its object knows of none
     last_write: datetime | None = None  # of this object's status, by this process

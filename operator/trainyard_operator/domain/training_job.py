@@ -161,9 +161,7 @@ def _end(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView, now: d
     if failure is not None or not isinstance(view.saved, SavedRun):
         failure = failure or Failure(reason=Reason.RUN_FAILED, message="the run ended without a word")
         return _written(parent, view, now, _ended_badly(standing, failure))
-    models = registration(
-        parent=parent, spec=spec, models=view.models, saved=view.saved, image_digest=standing.image_digest
-    )
+    models = registration(parent=parent, spec=spec, view=view, saved=view.saved, image_digest=standing.image_digest)
     return _finalize(parent, view, now, standing, models)
 
 
@@ -198,7 +196,7 @@ def _register_later(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunV
         again = LOOK_AGAIN_SECONDS if isinstance(view.saved, StoreTrouble) and not view.saved.final else None
         return _written(parent, view, now, replace(standing, unregistered=trouble), look_again=again)
     digest = (old.get("environment") or {}).get("imageDigest")
-    models = registration(parent=parent, spec=spec, models=view.models, saved=view.saved, image_digest=digest)
+    models = registration(parent=parent, spec=spec, view=view, saved=view.saved, image_digest=digest)
     missing = models.failure
     if models.waiting_for and missing is None:
         words = f"registering {', '.join(models.waiting_for)}"

@@ -42,8 +42,10 @@ def configure(settings: kopf.OperatorSettings, *, watched: Iterable[Watched]) ->
     settings.scanning.disabled = True
     settings.peering.standalone = True
     settings.watching.server_timeout = 300
+    # In one piece, a listing of ten thousand objects is held as text, as bodies and as tasks at the same time.
+    settings.watching.chunk_size = 100
     # A worker task is kept per object for so long after its last event; ten thousand idle ones are not free.
-    settings.queueing.idle_timeout = 0.2
+    settings.queueing.idle_timeout = 0.05
     settings.process.ultimate_exiting_timeout = 20
     for entry in watched:
         if entry.label_selector:

@@ -25,7 +25,7 @@ JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
 METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
-PAGE_SIZE = 500
+PAGE_SIZE = 100
 _HTTP_ERROR = 400
 
 # verb as in RBAC, kind, HTTP status ("0" where no answer came)
@@ -57,6 +57,10 @@ class Client(Protocol):
         metadata_only: bool = False,
     ) -> AsyncIterator[Page]:
         """Iterate over a LIST page by page; `metadata_only` objects have neither spec nor status."""
+        ...
+
+    async def serves(self, kind: Kind) -> bool:
+        """Return whether discovery names `kind`, which begins a little later than its objects can be listed."""
         ...
 
     async def create(self, kind: Kind, obj: JsonObject, *, namespace: str | None = None) -> JsonObject:
@@ -116,6 +120,11 @@ class KubeClient:
                 return
             query = {**query, "continue": metadata["continue"]}
 
+    async def serves(self, kind: Kind) -> bool:
+        """Return whether discovery names `kind`."""
+        answer = await self._send("discover", "GET", kind.kind, _root(kind))
+        return any(entry.get("name") == kind.plural for entry in answer.get("resources") or ())
+
     async def create(self, kind: Kind, obj: JsonObject, *, namespace: str | None = None) -> JsonObject:
         """Create an object and return it as stored."""
         where = namespace or obj["metadata"].get("namespace")
@@ -167,38 +176,55 @@ class KubeClient:
         content_type: str = JSON,
     ) -> JsonObject:
         path = path_of(kind, namespace=namespace, name=name, subresource=subresource)
-        url = URL(self._server + path + (f"?{urlencode(query)}" if query else ""), encoded=True)
+        target = path + (f"?{urlencode(query)}" if query else "")
         sent = dict(headers) if headers else {}
         data = None
         if body is not None:
             sent["Content-Type"] = content_type
             data = json.dumps(body, separators=(",", ":")).encode()
         label = f"{kind.kind}/{subresource}" if subresource else kind.kind
+        return await self._send(verb, method, label, target, data=data, headers=sent)
+
+    async def _send(  # noqa: PLR0913 - a request and the names that it is counted under
+        self,
+        verb: str,
+        method: str,
+        label: str,
+        target: str,
+        *,
+        data: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> JsonObject:
+        url = URL(self._server + target, encoded=True)
+        what = f"{verb} {url.path}"
         code = 0
         try:
-            async with self._session.request(method, url, data=data, headers=sent) as response:
+            async with self._session.request(method, url, data=data, headers=headers) as response:
                 code = response.status
                 raw = await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             code = 0
-            raise Unavailable(f"{verb} {path}: {type(error).__name__}: {error}") from error
+            raise Unavailable(f"{what}: {type(error).__name__}: {error}") from error
         finally:
             self._observe(verb, label, str(code))
         if code >= _HTTP_ERROR:
-            raise error_of(code=code, body=raw, what=f"{verb} {path}", retry_after=response.headers.get("Retry-After"))
+            raise error_of(code=code, body=raw, what=what, retry_after=response.headers.get("Retry-After"))
         try:
             answer: JsonObject = json.loads(raw)
         except ValueError as error:
-            raise Unavailable(f"{verb} {path}: the answer is not JSON: {raw[:100]!r}", code=code) from error
+            raise Unavailable(f"{what}: the answer is not JSON: {raw[:100]!r}", code=code) from error
         return answer
 
 
 def path_of(kind: Kind, *, namespace: str | None = None, name: str = "", subresource: str = "") -> str:
     """Return the path of an object, or of its kind's collection where no `name` is given."""
-    root = f"/apis/{kind.group}/{kind.version}" if kind.group else f"/api/{kind.version}"
     scope = f"/namespaces/{quote(namespace, safe='')}" if namespace else ""
     tail = f"/{quote(name, safe='')}" if name else ""
-    return f"{root}{scope}/{kind.plural}{tail}" + (f"/{subresource}" if subresource else "")
+    return f"{_root(kind)}{scope}/{kind.plural}{tail}" + (f"/{subresource}" if subresource else "")
+
+
+def _root(kind: Kind) -> str:
+    return f"/apis/{kind.group}/{kind.version}" if kind.group else f"/api/{kind.version}"
 
 
 async def list_all(client: Client, kind: Kind, *, label_selector: str = "") -> list[JsonObject]:

@@ -29,6 +29,8 @@ JsonObject = dict[str, Any]
 # Nodes and runs change in bursts; a cluster's counts follow at most this often.
 CLUSTER_SECONDS = 2.0
 
+StoreMethod = Callable[[Kind, JsonObject], Change | None]
+
 log = logging.getLogger(__name__)
 
 
@@ -44,8 +46,15 @@ class Informer:
 
     def take(self, kind: Kind, obj: JsonObject, *, origin: Key | None = None) -> None:
         """Take in an object as it is now; `origin` is the key whose own write this is the answer to."""
+        self._accept(kind, obj, self._store.put, origin)
+
+    def drop(self, kind: Kind, obj: JsonObject) -> None:
+        """Forget an object that was deleted."""
+        self._accept(kind, obj, self._store.remove, None)
+
+    def _accept(self, kind: Kind, obj: JsonObject, store: StoreMethod, origin: Key | None) -> None:
         try:
-            change = self._store.put(kind, obj)
+            change = store(kind, obj)
         except (KeyError, TypeError, AttributeError):
             # One object that nobody can read must not stop the others.
             self._malformed(kind.plural)
@@ -53,12 +62,6 @@ class Informer:
             return
         if change:
             self._announce(change, origin)
-
-    def drop(self, kind: Kind, obj: JsonObject) -> None:
-        """Forget an object that was deleted."""
-        change = self._store.remove(kind, obj)
-        if change:
-            self._announce(change, None)
 
     def run_changed(self, uid: str) -> None:
         """Have the TrainingJob with this uid looked at."""

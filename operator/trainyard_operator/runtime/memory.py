@@ -10,8 +10,3 @@ class Memory:
     """Why a version's copy can never work, by the model's uid and the version's number."""
 
     refusals: dict[tuple[str, int], str] = field(default_factory=dict)
-
-    def forget_model(self, uid: str) -> None:
-        """Drop what is known of a model that is gone."""
-        for key in [key for key in self.refusals if key[0] == uid]:
-            del self.refusals[key]

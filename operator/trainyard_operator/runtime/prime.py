@@ -26,6 +26,8 @@ async def prime(*, client: Client, informer: Informer, watched: Iterable[Watched
         while True:
             try:
                 count = await _list(client, informer, entry)
+                # kopf asks discovery once, and never watches what is not named there yet.
+                served = await client.serves(entry.kind)
             except Expired:
                 continue
             except NotFound:
@@ -34,7 +36,8 @@ async def prime(*, client: Client, informer: Informer, watched: Iterable[Watched
                 log.warning("listing %s failed, trying again: %s", entry.kind.plural, error)
             else:
                 log.info("listed %d %s", count, entry.kind.plural)
-                break
+                if served:
+                    break
             await asyncio.sleep(RETRY_SECONDS)
 
 

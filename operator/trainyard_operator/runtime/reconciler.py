@@ -25,6 +25,8 @@ JsonObject = dict[str, Any]
 
 # An object store that does not answer must not keep a worker for ever.
 OBSERVE_SECONDS = 60.0
+# Between one step of a registration and the look at what came of it.
+STEP_SECONDS = 0.05
 # Part of the life beside others: the news that explain it are on their way already.
 _ORDINARY = (Conflict, NotFound)
 # What the world around does to everybody needs no traceback.
@@ -77,6 +79,8 @@ class Reconciler:
                 await self._attempt(key)
             finally:
                 self._queue.done(key)
+            # Converged objects wait for nothing, and ten thousand of them must not keep the loop from all else.
+            await asyncio.sleep(0)
 
     async def _attempt(self, key: Key) -> None:
         clock = asyncio.get_running_loop()
@@ -110,7 +114,7 @@ class Reconciler:
 
     def _again(self, key: Key, plan: Plan) -> str:
         if plan.copy or plan.register:
-            self._queue.add(key)
+            self._queue.add_after(key, STEP_SECONDS)
             return "progress"
         if plan.requeue_after is not None:
             self._queue.add_after(key, plan.requeue_after)

@@ -56,10 +56,6 @@ class Store:
         """Return every object of `kind`, as they are at this moment."""
         return tuple(self._objects.get(kind.plural, {}).values())
 
-    def count(self, kind: Kind) -> int:
-        """Return the number of objects of `kind`."""
-        return len(self._objects.get(kind.plural, ()))
-
     def children(self, kind: Kind, owner_uid: str) -> tuple[JsonObject, ...]:
         """Return the objects of `kind` whose owner references name `owner_uid`."""
         objects = self._objects.get(kind.plural, {})

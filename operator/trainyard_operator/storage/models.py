@@ -18,7 +18,7 @@ from trainyard_operator.storage.errors import CopyRefused, ManifestInvalid, Obje
 from trainyard_operator.storage.runs import MAX_MANIFEST_BYTES, read_run_manifest
 from trainyard_operator.storage.store import ObjectStore
 
-__all__ = ["CopyRefused", "copy_version", "model_manifest", "read_model_manifest", "select_files"]
+__all__ = ["CopyRefused", "copy_version", "highest_version", "model_manifest", "read_model_manifest", "select_files"]
 
 PARALLEL_COPIES = 4
 SHOWN_FILES = 10
@@ -86,6 +86,19 @@ async def read_model_manifest(
     if not isinstance(document, dict) or document.get("schema") != MODEL_MANIFEST_SCHEMA:
         raise ManifestInvalid(f"{key} is no model manifest: it has not the schema {MODEL_MANIFEST_SCHEMA!r}")
     return document, hashlib.sha256(body).hexdigest()
+
+
+async def highest_version(store: ObjectStore, namespace: str, model_name: str) -> int:
+    """Return the highest version number that has left anything in the object store, 0 where none has."""
+    prefix, after, highest = f"{layout.models_prefix(namespace)}{model_name}/", "", 0
+    while True:
+        page = await store.list(prefix, after=after, delimiter="/")
+        names = [*page.folders, *(info.key for info in page.objects)]
+        numbers = (name.removeprefix(prefix).split("/")[0].split(".")[0] for name in names)
+        highest = max([highest, *(int(number) for number in numbers if number.isdecimal())])
+        if not page.more:
+            return highest
+        after = max(names)
 
 
 def select_files(outputs: Sequence[OutputFile], path: str) -> dict[str, OutputFile]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -45,11 +46,17 @@ async def serve_telemetry(*, metrics: Metrics, health: Health, port: int) -> Tel
     app.router.add_get("/readyz", readyz)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
-    site = web.TCPSite(runner, port=port)
-    await site.start()
+    await web.SockSite(runner, _listen(port)).start()
     bound = int(runner.addresses[0][1])
     log.info("serving /metrics, /healthz and /readyz on port %d", bound)
     return TelemetryServer(runner=runner, port=bound)
+
+
+def _listen(port: int) -> socket.socket:
+    # One socket for both families: of two, each would get a free port of its own.
+    if socket.has_dualstack_ipv6():
+        return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
+    return socket.create_server(("", port))
 
 
 def _answer(*, ok: bool, text: str) -> web.Response:

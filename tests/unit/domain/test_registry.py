@@ -15,9 +15,9 @@ from trainyard_operator.domain.registry import MAX_VERSIONS, RegistryFullError, 
 NAME = object_name("sklearn_mnist")
 
 
-def request(key="run/m/p"):
+def request(key="run/m/p", **over):
     entry = {"run": {"name": "r", "uid": "u"}, "path": "p", "runManifestSha256": "0" * 64, "metrics": {}}
-    return VersionRequest(model=NAME, key=key, entry=entry)
+    return VersionRequest(model=NAME, key=key, entry=entry, **over)
 
 
 @given(st.lists(st.text(min_size=1), max_size=30))
@@ -39,7 +39,7 @@ def test_a_number_is_not_used_again_when_its_entry_is_gone():
 
 
 def test_a_model_that_was_deleted_and_registered_again_goes_on_counting():
-    assert allocate(model=model(), request=request(), now=NOW, used=7)["latestId"] == "sklearn_mnist:8"
+    assert allocate(model=model(), request=request(used=7), now=NOW)["latestId"] == "sklearn_mnist:8"
 
 
 def test_a_full_registry_refuses_with_its_limit():

@@ -22,6 +22,7 @@ class FakeClient:
     def __init__(self) -> None:
         self.objects: dict[Key, JsonObject] = {}
         self.version = 100
+        self.undiscovered: set[str] = set()
         self.calls: Counter[str] = Counter()
         self.before: Callable[[str, Kind, str], None] = lambda _verb, _kind, _name: None
         self.after: Callable[[str, Kind, str], None] = lambda _verb, _kind, _name: None
@@ -65,6 +66,9 @@ class FakeClient:
         version = str(self.version)
         for start in range(0, max(len(items), 1), 2):
             yield Page(items=items[start : start + 2], resource_version=version)
+
+    async def serves(self, kind: Kind) -> bool:
+        return self._call("discover", kind, "", lambda: kind.plural not in self.undiscovered)
 
     async def create(self, kind: Kind, obj: JsonObject, *, namespace: str | None = None) -> JsonObject:
         def do() -> JsonObject:

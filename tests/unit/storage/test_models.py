@@ -10,7 +10,7 @@ from tests.unit.storage.builders import NAMESPACE, UID, entry, saved_run
 from tests.unit.storage.memory import MemoryStore
 from trainyard.contract import MODEL_MANIFEST_SCHEMA, OutputFile
 from trainyard_operator.storage.errors import CopyRefused, ManifestInvalid, StoreUnavailable
-from trainyard_operator.storage.models import copy_version, read_model_manifest, select_files
+from trainyard_operator.storage.models import copy_version, highest_version, read_model_manifest, select_files
 
 MODEL = "sklearn_mnist"
 ROOT = f"models/{NAMESPACE}/{MODEL}/"
@@ -41,6 +41,24 @@ def output(path):
 )
 def test_a_models_files_are_named_below_its_path(path, names):
     assert set(select_files([output(p) for p in OUTPUTS], path)) == names
+
+
+@pytest.mark.parametrize(
+    ("keys", "highest"),
+    [
+        pytest.param([], 0, id="nothing"),
+        pytest.param(["1/model.pkl", "1.manifest.json"], 1, id="one"),
+        pytest.param([f"{n}.manifest.json" for n in range(1, 12)], 11, id="by-number-not-by-name"),
+        pytest.param(["2.manifest.json", "7/half-copied"], 7, id="a-folder-without-its-manifest"),
+        pytest.param(["notes.txt", "x/1"], 0, id="what-is-no-version"),
+    ],
+)
+async def test_the_highest_number_is_that_of_anything_that_was_left(keys, highest):
+    store = MemoryStore()
+    neighbours = [f"models/{NAMESPACE}/{MODEL}_b/99.manifest.json", f"models/{NAMESPACE}/{MODEL[:-1]}/98/x"]
+    for key in [*neighbours, *(ROOT + key for key in keys)]:
+        await store.put(key, b"")
+    assert await highest_version(store, NAMESPACE, MODEL) == highest
 
 
 @pytest.mark.parametrize(

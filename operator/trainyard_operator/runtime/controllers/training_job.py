@@ -26,6 +26,7 @@ from trainyard_operator.kube.errors import NotFound
 from trainyard_operator.runtime.store import Store
 from trainyard_operator.storage import layout
 from trainyard_operator.storage.errors import ManifestInvalid, StoreError
+from trainyard_operator.storage.models import highest_version
 from trainyard_operator.storage.runs import read_run_manifest
 from trainyard_operator.storage.store import ObjectStore
 
@@ -54,6 +55,7 @@ class TrainingJobController:
         jobs = self._store.children(JOB, uid)
         job = jobs[0] if jobs else None
         live = self._store.live.get(uid)
+        saved, models = await self._saved(parent, job), self._models(namespace, spec)
         return RunView(
             settings=self._settings,
             places=Places(
@@ -66,8 +68,9 @@ class TrainingJobController:
             source=await self._source(namespace, spec) if job is None and not status.get("jobName") else None,
             live=live.report if live else None,
             source_sha256=live.source_sha256 if live else None,
-            saved=await self._saved(parent, job),
-            models=self._models(namespace, spec),
+            saved=saved,
+            models=models,
+            used_numbers=await self._used_numbers(namespace, spec, models) if isinstance(saved, SavedRun) else {},
             last_write=self._last_write.get(uid),
         )
 
@@ -91,6 +94,15 @@ class TrainingJobController:
         names = {w["name"] for w in wishes if isinstance(w.get("name"), str)} if isinstance(wishes, list) else set()
         found = {object_name(name): self._store.get(REGISTERED_MODEL, namespace, object_name(name)) for name in names}
         return {name: model for name, model in found.items() if model is not None}
+
+    async def _used_numbers(
+        self, namespace: str, spec: Mapping[str, Any], models: Mapping[str, JsonObject]
+    ) -> dict[str, int]:
+        """Return what the store knows of models whose objects are new: they may not be the first of their name."""
+        wishes = spec.get("models")
+        names = [wish["name"] for wish in wishes] if isinstance(wishes, list) else []
+        new = {n for n in names if "latestVersion" not in (models.get(object_name(n), {}).get("status") or {})}
+        return {name: await highest_version(self._objects, namespace, name) for name in sorted(new)}
 
     async def _source(self, namespace: str, spec: Mapping[str, Any]) -> ConfigMapSource | None:
         name = _mapping(_mapping(spec.get("source")).get("configMapRef")).get("name")

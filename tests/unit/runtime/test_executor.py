@@ -1,0 +1,253 @@
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+
+import pytest
+
+from tests.unit.runtime.fakes import FakeClient, FakeClock, job, meta, training_job
+from trainyard_operator.api.names import EVENT, JOB, REGISTERED_MODEL, TRAINING_JOB
+from trainyard_operator.domain.plan import Event, Plan, VersionCopy, VersionRequest
+from trainyard_operator.kube.errors import Conflict, Forbidden, Unavailable
+from trainyard_operator.runtime.events import build_event
+from trainyard_operator.runtime.executor import Executor, ForeignObjectError
+from trainyard_operator.runtime.informer import Informer
+from trainyard_operator.runtime.memory import Memory
+from trainyard_operator.runtime.queues import Queues
+from trainyard_operator.runtime.store import Store
+from trainyard_operator.runtime.watched import PLANNED
+from trainyard_operator.storage.errors import CopyRefused
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class Bench:
+    """An executor over a fake cluster that holds one TrainingJob and one RegisteredModel."""
+
+    def __init__(self):
+        self.client = FakeClient()
+        self.store = Store()
+        self.memory = Memory()
+        self.copies = []
+        self.copy_error = None
+        self.executor = self.another()
+        self.parent = self.client.seed(TRAINING_JOB, training_job(status={"phase": "Pending", "metrics": {"a": 1}}))
+        self.store.put(TRAINING_JOB, self.parent)
+        self.client.calls.clear()
+
+    def another(self):
+        informer = Informer(store=self.store, queues=Queues(kinds=PLANNED, clock=FakeClock()))
+        return Executor(
+            client=self.client, store=self.store, informer=informer, memory=self.memory, copy=self.copy, now=lambda: NOW
+        )
+
+    async def copy(self, namespace, model, version, entry):
+        if self.copy_error:
+            raise self.copy_error
+        self.copies.append((namespace, model, version, entry))
+
+    async def run(self, plan, *, kind=TRAINING_JOB, parent=None):
+        await self.executor.execute(kind, parent or self.parent, plan)
+
+    def seed_model(self, versions=()):
+        model = {"metadata": meta("m"), "spec": {"modelName": "m"}, "status": {"versions": list(versions)}}
+        return self.client.seed(REGISTERED_MODEL, model)
+
+
+@pytest.fixture
+def bench():
+    return Bench()
+
+
+def child(owner="one"):
+    made = job(owner=owner)
+    made["metadata"] = {k: v for k, v in made["metadata"].items() if k not in {"uid", "resourceVersion"}}
+    return made
+
+
+def request(key="run/m/outputs"):
+    return VersionRequest(model="m", key=key, entry={"run": {"name": "one", "uid": "uid-one"}})
+
+
+async def test_an_empty_plan_costs_no_call(bench):
+    await bench.run(Plan())
+    assert bench.client.calls == {}
+
+
+async def test_an_equal_status_costs_no_call(bench):
+    await bench.run(Plan(status=dict(bench.parent["status"])))
+    assert bench.client.calls == {}
+
+
+async def test_a_status_is_one_patch_that_also_removes_keys(bench):
+    await bench.run(Plan(status={"phase": "Running", "metrics": {"b": 2}}))
+    assert bench.client.calls == {"patch_status trainingjobs": 1}
+    assert bench.client.of(TRAINING_JOB)[0]["status"] == {"phase": "Running", "metrics": {"b": 2}}
+
+
+async def test_answers_are_in_the_store_before_any_watch_says_them(bench):
+    await bench.run(Plan(create=(child(),), status={"phase": "Running"}))
+    assert bench.store.children(JOB, "uid-one")
+    assert bench.store.get(TRAINING_JOB, "ns", "one")["status"] == {"phase": "Running"}
+
+
+async def test_the_steps_come_in_the_order_of_the_plan_and_events_last(bench):
+    order = []
+    bench.client.before = lambda verb, kind, _: order.append(f"{verb} {kind.kind}")
+    bench.seed_model()
+    events = (Event(type="Normal", reason="Started", message="x"),)
+    await bench.run(Plan(create=(child(),), register=(request(),), status={"phase": "Running"}, events=events))
+    assert order == [
+        "create Job",
+        "list RegisteredModel",
+        "patch_status RegisteredModel",
+        "patch_status TrainingJob",
+        "create Event",
+    ]
+
+
+async def test_events_of_a_write_that_failed_are_not_posted(bench):
+    def fail(verb, kind, _):
+        if verb == "patch_status":
+            raise Unavailable("down")
+
+    bench.client.before = fail
+    with pytest.raises(Unavailable):
+        await bench.run(Plan(status={"phase": "Running"}, events=(Event(type="Normal", reason="r", message="m"),)))
+    assert bench.client.of(EVENT) == []
+
+
+async def test_a_child_that_is_there_already_and_ours_is_taken_in(bench):
+    bench.client.seed(JOB, child())
+    await bench.run(Plan(create=(child(),)))
+    assert len(bench.client.of(JOB)) == 1
+    assert bench.store.children(JOB, "uid-one")
+
+
+async def test_a_child_of_somebody_else_is_named_and_left_alone(bench):
+    bench.client.seed(JOB, child(owner="other"))
+    with pytest.raises(ForeignObjectError, match="ns/one-job belongs to something else"):
+        await bench.run(Plan(create=(child(),)))
+
+
+async def test_a_model_that_is_there_already_may_belong_to_anybody(bench):
+    bench.seed_model()
+    wish = {"kind": "RegisteredModel", "metadata": {"name": "m", "namespace": "ns"}, "spec": {"modelName": "m"}}
+    await bench.run(Plan(create=(wish,), register=(request(),)))
+    assert [v["version"] for v in bench.client.of(REGISTERED_MODEL)[0]["status"]["versions"]] == [1]
+
+
+async def test_a_create_whose_answer_was_lost_is_not_done_twice(bench):
+    lost = iter([True])
+
+    def lose(verb, kind, _):
+        if kind == JOB and verb == "create" and next(lost, False):
+            raise Unavailable("connection reset")
+
+    bench.client.after = lose
+    with pytest.raises(Unavailable):
+        await bench.run(Plan(create=(child(),)))
+    await bench.run(Plan(create=(child(),)))
+    assert len(bench.client.of(JOB)) == 1
+
+
+@pytest.mark.parametrize("executors", [1, 4], ids=["one process", "four processes at once"])
+async def test_twenty_registrations_take_twenty_numbers(bench, executors):
+    bench.seed_model()
+    crew = [bench.another() for _ in range(executors)]
+    for number, executor in enumerate(crew):  # all but the first begin with a store that is behind
+        executor._store = bench.store if number == 0 else Store()
+    plans = [Plan(register=(request(f"run{n}/m/x"),)) for n in range(20)]
+    await asyncio.gather(
+        *(crew[n % executors].execute(TRAINING_JOB, bench.parent, plan) for n, plan in enumerate(plans))
+    )
+    versions = bench.client.of(REGISTERED_MODEL)[0]["status"]["versions"]
+    assert sorted(v["version"] for v in versions) == list(range(1, 21))
+    assert len({v["key"] for v in versions}) == 20
+
+
+async def test_registering_a_key_again_changes_nothing(bench):
+    bench.seed_model()
+    await bench.run(Plan(register=(request(),)))
+    await bench.run(Plan(register=(request(),)))
+    assert bench.client.calls["patch_status registeredmodels"] == 1
+
+
+async def test_a_registration_that_meets_a_storm_of_conflicts_gives_up_for_now(bench):
+    bench.seed_model()
+
+    def storm(verb, kind, _):
+        if verb == "patch_status":
+            raise Conflict("the object has been modified")
+
+    bench.client.before = storm
+    with pytest.raises(Conflict, match="keeps changing"):
+        await bench.run(Plan(register=(request(),)))
+
+
+async def test_a_models_own_status_is_never_written_over_an_allocation(bench):
+    """The model's controller read the status before a run took a version of it."""
+    before = bench.seed_model()
+    await bench.run(Plan(register=(request(),)))
+    with pytest.raises(Conflict):
+        await bench.run(Plan(status={"versions": [], "observedGeneration": 1}), kind=REGISTERED_MODEL, parent=before)
+    assert len(bench.client.of(REGISTERED_MODEL)[0]["status"]["versions"]) == 1
+
+
+async def test_versions_are_copied(bench):
+    model = bench.seed_model()
+    wish = VersionCopy(model_name="m", version=3, entry={"path": "outputs"})
+    await bench.run(Plan(copy=(wish,)), kind=REGISTERED_MODEL, parent=model)
+    assert bench.copies == [("ns", "m", 3, {"path": "outputs"})]
+
+
+async def test_a_copy_that_can_never_work_is_remembered(bench):
+    model = bench.seed_model()
+    bench.copy_error = CopyRefused("no such file")
+    await bench.run(Plan(copy=(VersionCopy(model_name="m", version=3, entry={}),)), kind=REGISTERED_MODEL, parent=model)
+    assert bench.memory.refusals == {(model["metadata"]["uid"], 3): "no such file"}
+
+
+async def test_an_event_is_posted_once_by_one_process_and_by_the_next(bench):
+    plan = Plan(events=(Event(type="Normal", reason="Started", message="began"),))
+    await bench.run(plan)
+    await bench.run(plan)
+    assert bench.client.calls["create events"] == 1
+    bench.executor = bench.another()
+    await bench.run(plan)
+    assert len(bench.client.of(EVENT)) == 1
+
+
+async def test_an_event_that_cannot_be_posted_does_not_undo_the_work(bench):
+    def forbid(_verb, kind, _):
+        if kind == EVENT:
+            raise Forbidden("no")
+
+    bench.client.before = forbid
+    await bench.run(Plan(status={"phase": "Running"}, events=(Event(type="Normal", reason="r", message="m"),)))
+    assert bench.client.of(TRAINING_JOB)[0]["status"] == {"phase": "Running"}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        pytest.param({}, {}, True, id="the same"),
+        pytest.param({}, {"message": "other"}, False, id="another message"),
+        pytest.param({}, {"reason": "Other"}, False, id="another reason"),
+        pytest.param({}, {"uid": "other"}, False, id="another object of that name"),
+    ],
+)
+def test_the_name_of_an_event_is_what_it_says(one, other, same):
+    def name(*, uid="u", reason="Reason", message="m"):
+        event = Event(type="Normal", reason=reason, message=message)
+        return build_event(TRAINING_JOB, training_job(uid=uid), event, now=NOW)["metadata"]["name"]
+
+    assert (name(**one) == name(**other)) is same
+
+
+def test_an_event_of_a_long_name_and_message_fits():
+    event = build_event(
+        TRAINING_JOB, training_job("n" * 253), Event(type="Warning", reason="R", message="x" * 5000), now=NOW
+    )
+    assert len(event["metadata"]["name"]) <= 253
+    assert len(event["message"]) <= 1024
