@@ -87,6 +87,20 @@ def test_a_pattern_covers_the_whole_text(node):
     re.compile(node["pattern"])
 
 
+# A file of source may hold any byte; every other text of a spec may become an argument, a label or a line of a table.
+TEXTS = [
+    pytest.param(node, id=f"{kind.plural}-{path}")
+    for kind in KINDS
+    for path, node in walk(schema(kind.plural)["properties"]["spec"], "spec")
+    if node.get("type") == "string" and "enum" not in node and path != "spec.source.inline{}"
+]
+
+
+@pytest.mark.parametrize("node", TEXTS)
+def test_a_text_of_a_spec_cannot_hold_a_nul_which_the_operator_would_refuse(node):
+    assert not re.fullmatch(node["pattern"], "a\x00")
+
+
 @pytest.mark.parametrize(
     "node", [node for kind in KINDS for _, node in walk(schema(kind.plural)) if "required" in node]
 )
