@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 from trainyard_operator import handlers  # isort: skip # noqa: F401 - before kopf: it keeps heavy clients out of memory
 import kopf
 
-from trainyard_operator.api.names import TRAINING_JOB, Kind
+from trainyard_operator.api.names import NODE_POOL, TRAINING_JOB, Kind
 from trainyard_operator.domain.job import PodSettings
 from trainyard_operator.gateway.adapters import KubeSources, StoreRunDirectory
 from trainyard_operator.gateway.metrics import GatewayMetrics
@@ -43,11 +43,12 @@ from trainyard_operator.runtime.leader import Leader, LeadershipLost, mark_pod
 from trainyard_operator.runtime.live import LiveRuns
 from trainyard_operator.runtime.memory import Memory
 from trainyard_operator.runtime.prime import prime
+from trainyard_operator.runtime.queuebook import QueueBook
 from trainyard_operator.runtime.queues import Queues
 from trainyard_operator.runtime.reconciler import Reconciler
 from trainyard_operator.runtime.resync import Drift, Resync
 from trainyard_operator.runtime.store import Store
-from trainyard_operator.runtime.watched import PLANNED, WATCHED
+from trainyard_operator.runtime.watched import PLANNED, POOLS, WATCHED, Watched
 from trainyard_operator.settings import Settings, SettingsError
 from trainyard_operator.storage.errors import StoreError
 from trainyard_operator.storage.models import copy_version
@@ -61,6 +62,7 @@ EXIT_CONFIG = 78
 EXIT_LEADERSHIP = 75
 
 LEASE_BEAT_SECONDS = 30.0
+KARPENTER_SECONDS = 30.0
 STORE_RETRY_SECONDS = (1.0, 2.0, 5.0, 15.0, 60.0)
 # Copies of model files are long and few; clusters are few and quick.
 _MODEL_WORKERS = 4
@@ -92,7 +94,14 @@ class Parts:
     store: Store
     queues: Queues
     informer: Informer
+    book: QueueBook
     memory: Memory
+    karpenter: bool
+
+    @property
+    def watched(self) -> tuple[Watched, ...]:
+        """All that this process follows."""
+        return (*(POOLS if self.karpenter else ()), *WATCHED)
 
 
 class Process:
@@ -146,7 +155,7 @@ class Process:
             secret=settings.gateway_secret,
             names=[urlsplit(settings.gateway_url).hostname or "localhost"],
         )
-        await prime(client=client, informer=parts.informer, watched=WATCHED)
+        await prime(client=client, informer=parts.informer, watched=parts.watched)
         # What was listed stays; the collector need not walk through it again and again.
         gc.collect()
         gc.freeze()
@@ -154,6 +163,8 @@ class Process:
         async with asyncio.TaskGroup() as group:
             self._start_workers(parts, tls, group)
             group.create_task(self._resync(parts), name="resync")
+            if not parts.karpenter:
+                group.create_task(self._await_karpenter(client), name="karpenter")
             self._health.ready = True
             await self._watch(parts)
             # Nothing is left to do once kopf has stopped: it was told to, or it could not go on.
@@ -178,8 +189,28 @@ class Process:
         self._metrics.watch_counts(
             "trainyard_training_jobs", "TrainingJobs by phase", "phase", partial(_count_phases, store)
         )
-        informer = Informer(store=store, queues=queues, malformed=self._metrics.unreadable)
-        return Parts(client=client, objects=objects, store=store, queues=queues, informer=informer, memory=Memory())
+        book = QueueBook(
+            store=store,
+            catalogue=settings.sizes,
+            defaults=settings.run_default_requests,
+        )
+        return Parts(
+            client=client,
+            objects=objects,
+            store=store,
+            queues=queues,
+            informer=Informer(store=store, queues=queues, book=book, malformed=self._metrics.unreadable),
+            book=book,
+            memory=Memory(),
+            karpenter=await _has_karpenter(client),
+        )
+
+    async def _await_karpenter(self, client: KubeClient) -> None:
+        """End the process once Karpenter has been installed: a new one follows its kinds from the start."""
+        while not await _has_karpenter(client):  # noqa: ASYNC110 - there is nobody who would tell
+            await asyncio.sleep(KARPENTER_SECONDS)
+        log.warning("Karpenter was installed: starting again, to follow its kinds")
+        self._stop.set()
 
     async def _serve_pods(self, parts: Parts, tls: ServerTls, stack: AsyncExitStack) -> None:
         live = LiveRuns(store=parts.store, changed=parts.informer.run_changed, now=_now)
@@ -214,10 +245,13 @@ class Process:
         )
         controllers = build_controllers(
             store=parts.store,
+            book=parts.book,
             client=parts.client,
             objects=parts.objects,
             memory=parts.memory,
             pods=pods,
+            catalogue=settings.sizes,
+            karpenter=parts.karpenter,
             bucket=settings.s3_bucket,
         )
         for controller in controllers:
@@ -235,9 +269,9 @@ class Process:
     async def _watch(self, parts: Parts) -> None:
         registry = kopf.OperatorRegistry()
         register_login(registry, connection=self._connection)
-        register_watches(registry, watched=WATCHED, informer=parts.informer, heard=self._metrics.heard)
+        register_watches(registry, watched=parts.watched, informer=parts.informer, heard=self._metrics.heard)
         kopf_settings = kopf.OperatorSettings()
-        configure(kopf_settings, watched=WATCHED)
+        configure(kopf_settings, watched=parts.watched)
         own = asyncio.all_tasks()
         tasks = await kopf.spawn_tasks(
             registry=registry,
@@ -264,7 +298,7 @@ class Process:
             broken = self._drifts[kind.plural] >= _DRIFTS_TO_FAULT
             self._health.fault(f"watch of {kind.plural}", "misses changes" if broken else None)
 
-        await resync.run(watched=WATCHED, seconds=seconds, swept=swept)
+        await resync.run(watched=parts.watched, seconds=seconds, swept=swept)
 
     async def _hold(self, leader: Leader) -> None:
         self._health.beat("lease", seconds=LEASE_BEAT_SECONDS)
@@ -293,6 +327,18 @@ class Process:
                 await asyncio.sleep(1.0)
                 continue
             return
+
+
+async def _has_karpenter(client: KubeClient) -> bool:
+    """Return whether the cluster knows Karpenter's kinds; a cluster that does not answer is asked again."""
+    while True:
+        try:
+            return await client.serves(NODE_POOL)
+        except NotFound:
+            return False
+        except ApiError as error:
+            log.warning("asking for Karpenter's kinds failed, trying again: %s", error)
+            await asyncio.sleep(1.0)
 
 
 async def _make_bucket(objects: S3Store) -> None:

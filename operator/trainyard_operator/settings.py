@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from trainyard_operator.api.sizes import Catalogue
+
 PREFIX = "TRAINYARD_"
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
@@ -42,6 +44,7 @@ class Settings:
     identity: str = ""
     log_level: str = "INFO"
     run_default_requests: Mapping[str, str] = field(default_factory=dict)
+    sizes: Catalogue = field(default_factory=Catalogue)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
@@ -78,6 +81,7 @@ class Settings:
             identity=pod_name or f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}",
             log_level=read.choice("LOG_LEVEL", LOG_LEVELS, default="INFO"),
             run_default_requests=read.quantities("RUN_DEFAULT_REQUESTS"),
+            sizes=read.sizes("SIZES"),
         )
 
 
@@ -112,6 +116,12 @@ class _Reader:
     def port(self, name: str, *, default: int) -> int:
         # 0 asks the kernel for a free port, which is for tests and for several operators on one machine.
         return int(self.number(name, default=default, least=0, most=65535))
+
+    def sizes(self, name: str) -> Catalogue:
+        try:
+            return Catalogue.parse(json.loads(self.text(name, default="{}")))
+        except ValueError as error:
+            raise SettingsError(f"{PREFIX}{name}: {error}: mend the chart's value sizes") from None
 
     def quantities(self, name: str) -> dict[str, str]:
         value = self.text(name, default="{}")

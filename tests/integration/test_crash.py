@@ -16,6 +16,7 @@ import pytest
 
 from trainyard.contract import RUN_MANIFEST_SCHEMA, canonical_json
 from trainyard_operator.api.names import EVENT, JOB, REGISTERED_MODEL, RUN_UID_LABEL, TRAINING_JOB, TRAINING_JOB_LABEL
+from trainyard_operator.api.sizes import Catalogue
 from trainyard_operator.domain.job import PodSettings
 from trainyard_operator.kube.client import KubeClient
 from trainyard_operator.kube.connection import from_kubeconfig
@@ -24,6 +25,7 @@ from trainyard_operator.runtime.executor import Executor
 from trainyard_operator.runtime.informer import Informer
 from trainyard_operator.runtime.memory import Memory
 from trainyard_operator.runtime.prime import prime
+from trainyard_operator.runtime.queuebook import QueueBook
 from trainyard_operator.runtime.queues import Key, Queues
 from trainyard_operator.runtime.reconciler import Reconciler
 from trainyard_operator.runtime.store import Store
@@ -85,8 +87,9 @@ async def live(client: KubeClient, objects: S3Store, lifetime: Lifetime) -> None
     """Be an operator process until there is nothing left to do."""
     store, memory = Store(), Memory()
     queues = Queues(kinds=PLANNED, clock=asyncio.get_running_loop())
-    informer = Informer(store=store, queues=queues)
-    mortal_client = Mortal(client, lifetime=lifetime, writes={"create", "patch_status"})
+    book = QueueBook(store=store)
+    informer = Informer(store=store, book=book, queues=queues)
+    mortal_client = Mortal(client, lifetime=lifetime, writes={"create", "patch", "patch_status"})
     mortal_objects = Mortal(objects, lifetime=lifetime, writes={"put", "copy"})
     executor = Executor(
         client=mortal_client, store=store, informer=informer, memory=memory,
@@ -94,8 +97,9 @@ async def live(client: KubeClient, objects: S3Store, lifetime: Lifetime) -> None
     )  # fmt: skip
     pods = PodSettings(trainer_image="trainer:1", gateway_url="https://gateway:8443", gateway_ca="PEM")
     controllers = build_controllers(
-        store=store, client=mortal_client, objects=mortal_objects, memory=memory, pods=pods, bucket="trainyard"
-    )
+        store=store, book=book, client=mortal_client, objects=mortal_objects, memory=memory, pods=pods,
+        catalogue=Catalogue(), karpenter=False, bucket="trainyard",
+    )  # fmt: skip
     await prime(client=client, informer=informer, watched=WATCHED)
     reconcilers = [
         Reconciler(

@@ -24,6 +24,7 @@ from trainyard_operator.runtime.informer import Informer
 from trainyard_operator.runtime.leader import Leader, LeadershipLost
 from trainyard_operator.runtime.memory import Memory
 from trainyard_operator.runtime.prime import prime
+from trainyard_operator.runtime.queuebook import QueueBook
 from trainyard_operator.runtime.queues import Queues
 from trainyard_operator.runtime.resync import Drift, Resync
 from trainyard_operator.runtime.store import Store
@@ -55,7 +56,7 @@ class Yard:
         self.namespace = namespace
         self.store = Store()
         self.queues = Queues(kinds=PLANNED, clock=asyncio.get_running_loop())
-        self.informer = Informer(store=self.store, queues=self.queues)
+        self.informer = Informer(store=self.store, book=QueueBook(store=self.store), queues=self.queues)
 
     def executor(self, store=None):
         async def copy(*_):

@@ -69,6 +69,25 @@ def compute_cluster(name: str = "case", **existing: Any) -> JsonObject:
     return make(COMPUTE_CLUSTER, {"provider": {"type": "Existing", "existing": existing}}, name=name)
 
 
+def pool(**over: Any) -> JsonObject:
+    """Return a ComputeCluster of the provider Karpenter, and `over`; None removes a field."""
+    spec = {
+        "vmSize": "SMALL",
+        "scale": {"maxNodes": 4},
+        "provider": {"type": "Karpenter", "karpenter": {"nodeClassRef": _node_class("default")}},
+        **over,
+    }
+    return make(COMPUTE_CLUSTER, {name: value for name, value in spec.items() if value is not None})
+
+
+def _node_class(name: str) -> JsonObject:
+    return {"group": "karpenter.kwok.sh", "kind": "KWOKNodeClass", "name": name}
+
+
+def _of_cluster(path: str, index: int, good: JsonObject, bad: JsonObject, before: JsonObject | None = None) -> Case:
+    return Case(kind=COMPUTE_CLUSTER, path=path, index=index, good=good, bad=bad, before=before)
+
+
 def registered_model(**over: Any) -> JsonObject:
     """Return a RegisteredModel."""
     return make(REGISTERED_MODEL, {"modelName": "case", **over})
@@ -141,8 +160,10 @@ CASES = [
     _unchangeable(9, "environment", {"image": "python:3.12"}, {"image": "python:3.13"}),
     _unchangeable(10, "resources", {"limits": {"cpu": 1}}, {"limits": {"cpu": 2}}),
     _of_job("spec", 10, training_job(), training_job(resources={"limits": {"cpu": 2}}), training_job()),
-    _of_job("spec", 11, _TWO_MODELS, _OTHER_TAG, _ONE_MODEL),
-    _of_job("spec", 11, _ONE_MODEL, training_job(), _ONE_MODEL),
+    _unchangeable(11, "priority", 1, 2),
+    _of_job("spec", 12, training_job(cancel=True), training_job(cancel=False), training_job(cancel=True)),
+    _of_job("spec", 13, _TWO_MODELS, _OTHER_TAG, _ONE_MODEL),
+    _of_job("spec", 13, _ONE_MODEL, training_job(), _ONE_MODEL),
     _of_job("spec.source", 0, training_job(source=_CODE), training_job(source={"inline": {"train.py": ""}, **_CODE})),
     _of_job("spec.source", 0, training_job(), training_job(source={})),
     _of_job(
@@ -181,11 +202,37 @@ CASES = [
     ),
     _of_job("spec.models[].tags", 0, _model(tags={"a" * 128: ""}), _model(tags={"a" * 129: ""})),
     Case(kind=COMPUTE_CLUSTER, path="", good=compute_cluster(name="a" * 63), bad=compute_cluster(name="a" * 64)),
-    Case(
-        kind=COMPUTE_CLUSTER,
-        path="spec.provider",
-        good=compute_cluster(),
-        bad=make(COMPUTE_CLUSTER, {"provider": {"type": "Existing"}}),
+    _of_cluster("spec", 0, pool(), pool(vmSize=None)),
+    _of_cluster("spec", 0, pool(), pool(scale=None)),
+    _of_cluster("spec", 1, pool(scale={"maxNodes": 2}), pool(vmSize="LARGE"), pool()),
+    _of_cluster("spec", 2, pool(), pool(vmPriority="LowPriority"), pool()),
+    _of_cluster("spec", 3, pool(), pool(jobsPerNode=2), pool()),
+    _of_cluster(
+        "spec",
+        4,
+        pool(vmPriority="LowPriority"),
+        make(COMPUTE_CLUSTER, {"vmPriority": "LowPriority", "provider": {"type": "Existing", "existing": {}}}),
+    ),
+    _of_cluster("spec.provider", 0, compute_cluster(), make(COMPUTE_CLUSTER, {"provider": {"type": "Existing"}})),
+    _of_cluster(
+        "spec.provider",
+        1,
+        pool(),
+        make(COMPUTE_CLUSTER, {"vmSize": "SMALL", "scale": {"maxNodes": 1}, "provider": {"type": "Karpenter"}}),
+    ),
+    _of_cluster(
+        "spec.provider",
+        2,
+        pool(),
+        pool(provider={"type": "Existing", "existing": {}}),
+        pool(),
+    ),
+    _of_cluster(
+        "spec.provider.karpenter.nodeClassRef",
+        0,
+        pool(),
+        pool(provider={"type": "Karpenter", "karpenter": {"nodeClassRef": _node_class("other")}}),
+        pool(),
     ),
     *(
         Case(

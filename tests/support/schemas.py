@@ -188,7 +188,17 @@ def _obey_training_job_rules(spec: JsonObject, data: st.DataObject) -> JsonObjec
 
 def _obey_compute_cluster_rules(spec: JsonObject, data: st.DataObject) -> JsonObject:
     spec = deepcopy(spec)
-    existing = spec["provider"].setdefault("existing", {})
+    provider = spec["provider"]
+    if provider["type"] == "Karpenter":
+        provider.pop("existing", None)
+        reference = {"group": "karpenter.kwok.sh", "kind": "KWOKNodeClass", "name": data.draw(_NAMES)}
+        provider["karpenter"] = {"nodeClassRef": reference}
+        spec["vmSize"] = data.draw(st.sampled_from(["SMALL", "standard_d2_v2", "no-such-size"]))
+        spec.setdefault("scale", {"maxNodes": data.draw(st.integers(0, 4)), "idleSecondsBeforeScaleDown": 120})
+        return spec
+    provider.pop("karpenter", None)
+    spec["vmPriority"] = "Dedicated"
+    existing = provider.setdefault("existing", {})
     if "nodeSelector" in existing:
         keys = st.from_regex(r"([a-z]{1,8}(\.[a-z]{1,8})?/)?[A-Za-z0-9]{1,8}", fullmatch=True)
         existing["nodeSelector"] = {data.draw(keys): value for value in existing["nodeSelector"].values()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Self
@@ -9,11 +10,15 @@ from typing import TYPE_CHECKING, Final, Self
 from trainyard_operator.api.fields import (
     LABEL_KEY,
     LABEL_VALUE,
+    OBJECT_NAME,
     JsonObject,
     SpecError,
+    read_choice,
+    read_flag,
     read_list,
     read_object,
     read_text,
+    read_whole,
 )
 from trainyard_operator.api.names import MAX_LABEL_VALUE
 
@@ -26,13 +31,52 @@ MAX_TOLERATIONS: Final = 32
 MAX_TOLERATION_SECONDS: Final = 31_536_000
 EFFECTS: Final = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 
+MAX_VM_SIZE: Final = 63
+VM_SIZE: Final = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+MAX_NODES: Final = 1000
+MAX_JOBS_PER_NODE: Final = 110
+DEFAULT_IDLE_SECONDS: Final = 120
+MAX_IDLE_SECONDS: Final = 86_400
+DEFAULT_PROVISIONING_SECONDS: Final = 900
+LEAST_PROVISIONING_SECONDS: Final = 30
+MAX_PROVISIONING_SECONDS: Final = 86_400
+API_GROUP: Final = re.compile(r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")
+KIND_NAME: Final = re.compile(r"^[A-Z][A-Za-z0-9]*$")
+MAX_KIND_NAME: Final = 63
+MAX_NODE_CLASS_NAME: Final = 253
+
 _EXISTING: Final = "spec.provider.existing"
+_NODE_CLASS: Final = "spec.provider.karpenter.nodeClassRef"
 
 
 class ProviderType(StrEnum):
     """Where a cluster's nodes come from."""
 
     EXISTING = "Existing"
+    KARPENTER = "Karpenter"
+
+
+class VmPriority(StrEnum):
+    """What kind of machines a cluster has."""
+
+    DEDICATED = "Dedicated"
+    LOW_PRIORITY = "LowPriority"
+
+
+class DeletionPolicy(StrEnum):
+    """What becomes of the nodes of a cluster that is deleted."""
+
+    DELETE = "Delete"
+    RETAIN = "Retain"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeClassRef:
+    """The object that says how Karpenter makes machines in this cloud."""
+
+    group: str
+    kind: str
+    name: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,11 +103,25 @@ class Toleration:
 
 @dataclass(frozen=True, kw_only=True)
 class ComputeClusterSpec:
-    """Which nodes a ComputeCluster has."""
+    """Which nodes a ComputeCluster has, how many of them, and how its queue is served.
+
+    `max_nodes` is None where nothing limits the cluster; `node_class` is there for the provider Karpenter, and
+    `node_selector` and `tolerations` say something for the provider Existing.
+    """
 
     provider: ProviderType
     node_selector: Mapping[str, str]
     tolerations: tuple[Toleration, ...]
+    node_class: NodeClassRef | None
+    vm_size: str | None
+    vm_priority: VmPriority
+    max_nodes: int | None
+    idle_seconds: int
+    jobs_per_node: int
+    provisioning_seconds: int
+    deletion_policy: DeletionPolicy
+    cancel_runs: bool
+    paused: bool
 
     @classmethod
     def parse(cls, spec: object) -> Self:
@@ -74,15 +132,17 @@ class ComputeClusterSpec:
         SpecError
             If it cannot work.
         """
-        provider = read_object(read_object(spec, "spec").get("provider"), "spec.provider")
-        kind = provider.get("type")
-        if kind != ProviderType.EXISTING:
-            raise SpecError("spec.provider.type", f"is {kind!r}", f"it must be {ProviderType.EXISTING}")
-        if provider.get("existing") is None:
-            raise SpecError(_EXISTING, "is missing", "add it, with the nodeSelector of the nodes")
-        existing = read_object(provider["existing"], _EXISTING)
+        fields = read_object(spec, "spec")
+        provider = read_object(fields.get("provider"), "spec.provider")
+        kind = read_choice(provider.get("type"), "spec.provider.type", ProviderType)
+        existing = _read_existing(provider, kind)
+        scale = read_object(fields.get("scale"), "spec.scale")
+        size = fields.get("vmSize")
+        if kind == ProviderType.KARPENTER and (size is None or scale.get("maxNodes") is None):
+            missing = "spec.vmSize" if size is None else "spec.scale.maxNodes"
+            raise SpecError(missing, "is missing", f"the provider {kind} needs it to make nodes")
         return cls(
-            provider=ProviderType.EXISTING,
+            provider=kind,
             node_selector=_read_labels(existing.get("nodeSelector"), f"{_EXISTING}.nodeSelector"),
             tolerations=tuple(
                 _read_toleration(item, f"{_EXISTING}.tolerations[{index}]")
@@ -90,7 +150,55 @@ class ComputeClusterSpec:
                     read_list(existing.get("tolerations"), f"{_EXISTING}.tolerations", at_most=MAX_TOLERATIONS)
                 )
             ),
+            node_class=_read_node_class(provider) if kind == ProviderType.KARPENTER else None,
+            vm_size=None if size is None else read_text(size, "spec.vmSize", at_most=MAX_VM_SIZE, pattern=VM_SIZE),
+            vm_priority=read_choice(fields.get("vmPriority"), "spec.vmPriority", VmPriority, VmPriority.DEDICATED),
+            max_nodes=_read_max_nodes(scale.get("maxNodes")),
+            idle_seconds=read_whole(
+                scale.get("idleSecondsBeforeScaleDown"),
+                "spec.scale.idleSecondsBeforeScaleDown",
+                at_most=MAX_IDLE_SECONDS,
+                default=DEFAULT_IDLE_SECONDS,
+            ),
+            jobs_per_node=read_whole(
+                fields.get("jobsPerNode"), "spec.jobsPerNode", at_least=1, at_most=MAX_JOBS_PER_NODE, default=1
+            ),
+            provisioning_seconds=read_whole(
+                fields.get("provisioningTimeoutSeconds"),
+                "spec.provisioningTimeoutSeconds",
+                at_least=LEAST_PROVISIONING_SECONDS,
+                at_most=MAX_PROVISIONING_SECONDS,
+                default=DEFAULT_PROVISIONING_SECONDS,
+            ),
+            deletion_policy=read_choice(
+                fields.get("deletionPolicy"), "spec.deletionPolicy", DeletionPolicy, DeletionPolicy.DELETE
+            ),
+            cancel_runs=read_flag(fields.get("cancelRunsOnDelete"), "spec.cancelRunsOnDelete"),
+            paused=read_flag(read_object(fields.get("queue"), "spec.queue").get("paused"), "spec.queue.paused"),
         )
+
+
+def _read_max_nodes(value: object) -> int | None:
+    return None if value is None else read_whole(value, "spec.scale.maxNodes", at_most=MAX_NODES, default=0)
+
+
+def _read_existing(provider: JsonObject, kind: ProviderType) -> JsonObject:
+    if kind == ProviderType.EXISTING and provider.get("existing") is None:
+        raise SpecError(_EXISTING, "is missing", "add it, with the nodeSelector of the nodes")
+    if kind != ProviderType.EXISTING and provider.get("existing") is not None:
+        raise SpecError(_EXISTING, f"is given, but spec.provider.type is {kind}", "remove it")
+    return read_object(provider.get("existing"), _EXISTING)
+
+
+def _read_node_class(provider: JsonObject) -> NodeClassRef:
+    reference = read_object(
+        read_object(provider.get("karpenter"), "spec.provider.karpenter").get("nodeClassRef"), _NODE_CLASS
+    )
+    return NodeClassRef(
+        group=read_text(reference.get("group"), f"{_NODE_CLASS}.group", at_most=MAX_NODE_CLASS_NAME, pattern=API_GROUP),
+        kind=read_text(reference.get("kind"), f"{_NODE_CLASS}.kind", at_most=MAX_KIND_NAME, pattern=KIND_NAME),
+        name=read_text(reference.get("name"), f"{_NODE_CLASS}.name", at_most=MAX_NODE_CLASS_NAME, pattern=OBJECT_NAME),
+    )
 
 
 def _read_labels(value: object, field: str) -> Mapping[str, str]:

@@ -8,11 +8,13 @@ objects stay.
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from enum import StrEnum
+from typing import Any, Final, TypeVar
 
 from trainyard.contract import InvalidPathError, check_relative_path
 
 JsonObject = dict[str, Any]
+Choice = TypeVar("Choice", bound=StrEnum)
 
 MODEL_NAME: Final = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
 MAX_MODEL_NAME: Final = 255
@@ -94,6 +96,34 @@ def read_optional_text(
 ) -> str | None:
     """Return `value`, a text, or None where it is absent."""
     return None if value is None else read_text(value, field, at_most=at_most, pattern=pattern)
+
+
+def read_choice(value: object, field: str, choices: type[Choice], default: Choice | None = None) -> Choice:
+    """Return the member of `choices` that `value` names; an absent one is the default, where there is one."""
+    if value is None and default is not None:
+        return default
+    try:
+        return choices(str(value))
+    except ValueError:
+        raise SpecError(field, f"is {value!r}", f"it must be one of {', '.join(choices)}") from None
+
+
+def read_flag(value: object, field: str) -> bool:
+    """Return `value`, a boolean; an absent one is false."""
+    if value is not None and not isinstance(value, bool):
+        raise SpecError(field, "must be true or false", f"it is a {_type_name(value)} now")
+    return bool(value)
+
+
+def read_whole(value: object, field: str, *, at_least: int = 0, at_most: int, default: int) -> int:
+    """Return `value`, a whole number; an absent one is the default."""
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise SpecError(field, "must be a whole number", f"it is a {_type_name(value)} now")
+    if not at_least <= value <= at_most:
+        raise SpecError(field, f"is {value}", f"give a number from {at_least} to {at_most}")
+    return value
 
 
 def read_path(value: object, field: str, *, at_most: int, empty: bool = False) -> str:

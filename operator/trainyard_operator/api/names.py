@@ -40,6 +40,9 @@ NODE: Final = Kind(group="", version="v1", plural="nodes", kind="Node", namespac
 CONFIG_MAP: Final = Kind(group="", version="v1", plural="configmaps", kind="ConfigMap")
 EVENT: Final = Kind(group="", version="v1", plural="events", kind="Event")
 SECRET: Final = Kind(group="", version="v1", plural="secrets", kind="Secret")
+# Karpenter's own kinds: what a pool may grow to, and each machine that it asks for.
+NODE_POOL: Final = Kind(group="karpenter.sh", version="v1", plural="nodepools", kind="NodePool", namespaced=False)
+NODE_CLAIM: Final = Kind(group="karpenter.sh", version="v1", plural="nodeclaims", kind="NodeClaim", namespaced=False)
 LEASE: Final = Kind(group="coordination.k8s.io", version="v1", plural="leases", kind="Lease")
 TOKEN_REVIEW: Final = Kind(
     group="authentication.k8s.io", version="v1", plural="tokenreviews", kind="TokenReview", namespaced=False
@@ -50,6 +53,12 @@ RUN_UID_LABEL: Final = f"{GROUP}/run-uid"
 TRAINING_JOB_LABEL: Final = f"{GROUP}/training-job"
 EXPERIMENT_LABEL: Final = f"{GROUP}/experiment"
 COMPUTE_CLUSTER_LABEL: Final = f"{GROUP}/compute-cluster"
+# On everything that a cluster's provider makes, and on the nodes that come of it; its value is `pool_name`.
+POOL_LABEL: Final = f"{GROUP}/pool"
+# Keeps a cluster until its nodes are gone, which no owner reference can: they belong to no namespace.
+FINALIZER: Final = f"{GROUP}/pool"
+# On a Job that was let in and found no node: how often, and when it may be let in again, as JSON.
+BACK_OFF_ANNOTATION: Final = f"{GROUP}/admission-back-off"
 # On the operator's own pod that holds the lease: the gateway's Service selects it.
 LEADER_LABEL: Final = f"{GROUP}/leader"
 
@@ -69,6 +78,16 @@ def job_name(training_job_name: str, uid: str) -> str:
     The uid keeps a TrainingJob that was deleted and created again apart from the Job that it had before.
     """
     return f"{training_job_name}-{uid[:8]}"
+
+
+def pool_name(namespace: str, cluster: str) -> str:
+    """Return the name of what a ComputeCluster has outside of its namespace; it fits into a label's value.
+
+    The digest keeps `a-b` in `c` apart from `a` in `b-c`.
+    """
+    digest = hashlib.sha256(f"{namespace}/{cluster}".encode()).hexdigest()[:_DIGEST_CHARS]
+    stem = _NOT_ALLOWED.sub("-", f"{namespace}-{cluster}")[: MAX_LABEL_VALUE - len(digest) - 1].rstrip("-")
+    return f"{stem}-{digest}"
 
 
 def object_name(model_name: str) -> str:

@@ -26,11 +26,13 @@ class Phase(Word):
     """`status.phase` of a TrainingJob: for people; programs should read the conditions."""
 
     PENDING = "Pending", "No pod yet: something that the run needs is missing, or its Job was just created."
+    QUEUED = "Queued", "The run waits in its cluster's queue; `status.queue` says where."
     PROVISIONING = "Provisioning", "A pod exists; it waits for a node, or fetches its image, source and inputs."
     RUNNING = "Running", "The entry script is running."
     FINALIZING = "Finalizing", "The script has ended; outputs are being saved or models registered."
     COMPLETED = "Completed", "The script succeeded, its outputs are saved and its models registered."
     FAILED = "Failed", "The run ended without success; `status.failure` says why."
+    CANCELED = "Canceled", "Somebody set `spec.cancel`; what the run had saved until then is kept."
 
 
 class TrainingJobCondition(Word):
@@ -41,6 +43,8 @@ class TrainingJobCondition(Word):
     STALLED = "Stalled", "Present, and True, only when the run cannot go on without somebody's help."
     COMPLETE = "Complete", "True once everything is done: wait for it with `kubectl wait --for=condition=Complete`."
     FAILED = "Failed", "True once the run has ended without success; the reason says what went wrong."
+    CANCELED = "Canceled", "True once the run was stopped because of `spec.cancel`."
+    ADMITTED = "Admitted", "True once the run's cluster has let it in; False while it waits in the queue."
     OUTPUTS_SAVED = "OutputsSaved", "True once the outputs are in the object store together with their manifest."
     MODEL_REGISTERED = "ModelRegistered", "True once every entry of `spec.models` has a model version that is Ready."
 
@@ -52,6 +56,28 @@ class TrainingJobReason(Word):
     CLUSTER_NOT_FOUND = (
         "ClusterNotFound",
         "The ComputeCluster of `spec.computeClusterRef` does not exist; the run starts when it does.",
+    )
+    CLUSTER_NOT_READY = (
+        "ClusterNotReady",
+        "The ComputeCluster cannot get nodes; its own Ready condition says why, and the run keeps its place.",
+    )
+    EXCEEDS_CLUSTER_SIZE = (
+        "ExceedsClusterSize",
+        "The run asks for more than a node of its cluster has, or the cluster may have no nodes at all.",
+    )
+    QUEUE_PAUSED = "QueuePaused", "The cluster lets no run in, because its `spec.queue.paused` is set."
+    CLUSTER_DELETING = "ClusterDeleting", "The ComputeCluster is being deleted and lets no run in."
+    WAITING_FOR_TURN = "WaitingForTurn", "Other runs are before it in the cluster's queue; the message says how many."
+    WAITING_FOR_SLOT = "WaitingForSlot", "The run is the next one; the cluster's nodes are all taken."
+    PROVISIONING_TIMEOUT = (
+        "ProvisioningTimeout",
+        "No node came in `spec.provisioningTimeoutSeconds` of the cluster; the run keeps its place and is tried again.",
+    )
+    ADMITTED = "Admitted", "The run's cluster has let it in."
+    NODES_PREPARING = "NodesPreparing", "The cluster brings a node for the run; the message says how many are ready."
+    INSUFFICIENT_CAPACITY = (
+        "InsufficientCapacity",
+        "The cloud has no machine of the cluster's size now; the message repeats its words, and it is asked again.",
     )
     POD_PENDING = "PodPending", "The Job exists and its pod is about to be created."
     POD_UNSCHEDULABLE = "PodUnschedulable", "No node fits the pod now; the message repeats what the scheduler says."
@@ -78,6 +104,8 @@ class TrainingJobReason(Word):
     )
     MODEL_NOT_REGISTERED = "ModelNotRegistered", "A model version could not be made from the run's outputs."
     NODE_LOST = "NodeLost", "The node went away under the run and the run was not started again."
+    CANCELED = "Canceled", "Somebody set `spec.cancel`."
+    CANCELING = "Canceling", "The run is being stopped because of `spec.cancel`; it may save what it has."
     JOB_DELETED = "JobDeleted", "Somebody deleted the run's Job before it had ended."
     RUN_FAILED = "RunFailed", "The run ended without saying why; its pod and log may tell more."
 
@@ -85,17 +113,31 @@ class TrainingJobReason(Word):
 class ComputeClusterCondition(Word):
     """Condition types of a ComputeCluster."""
 
-    READY = "Ready", "True when at least one of the cluster's nodes can take runs."
+    READY = "Ready", "True when the cluster can take runs: its nodes are there, or come when they are needed."
+    MANAGED = "Managed", "Whether the cluster's own settings decide how many nodes it has."
     STALLED = "Stalled", "Present, and True, only when the cluster cannot work without somebody's help."
+    DELETING = "Deleting", "Present, and True, while the cluster is being deleted; the message says what it waits for."
 
 
 class ComputeClusterReason(Word):
     """Reasons of a ComputeCluster's conditions and Events."""
 
     NODES_READY = "NodesReady", "At least one node can take runs."
+    SCALES_FROM_ZERO = "ScalesFromZero", "There is no node now, and the first run brings one."
     NO_NODES = "NoNodes", "No node has the labels of `spec.provider.existing.nodeSelector`."
     NODES_NOT_READY = "NodesNotReady", "Nodes have the labels, but none of them can take runs now."
     INVALID_SPEC = "InvalidSpec", "The spec says something that cannot work; the message names the field and the fix."
+    PROVIDER_NOT_INSTALLED = (
+        "ProviderNotInstalled",
+        "The Kubernetes cluster does not know Karpenter's kinds; the operator looks again by itself.",
+    )
+    POOL_NOT_READY = "PoolNotReady", "Karpenter cannot use the cluster's NodePool; the message repeats its words."
+    POOL_NOT_OURS = "PoolNotOurs", "A NodePool of the name that the cluster needs exists and is somebody else's."
+    CREATING_POOL = "CreatingPool", "The cluster's NodePool was created, and Karpenter has not looked at it yet."
+    MANAGED = "Managed", "The cluster adds and removes its nodes by itself."
+    MANAGED_ELSEWHERE = "ManagedElsewhere", "Somebody else adds and removes the nodes; the cluster only counts them."
+    WAITING_FOR_RUNS = "WaitingForRuns", "Runs are still on the cluster; it goes when they have ended."
+    WAITING_FOR_NODES = "WaitingForNodes", "The cluster's nodes are being removed."
 
 
 class RegisteredModelCondition(Word):

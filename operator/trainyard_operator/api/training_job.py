@@ -13,14 +13,17 @@ from trainyard_operator.api.fields import (
     MODEL_NAME,
     OBJECT_NAME,
     SpecError,
+    read_flag,
     read_list,
     read_object,
     read_optional_text,
     read_path,
     read_tags,
     read_text,
+    read_whole,
 )
 from trainyard_operator.api.names import MAX_LABEL_VALUE
+from trainyard_operator.api.quantities import CPU, MEMORY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -51,12 +54,10 @@ MAX_VARIABLE_NAME: Final = 256
 MAX_VARIABLE: Final = 8192
 MAX_VARIABLES: Final = 100
 RESERVED_VARIABLES: Final = "TRAINYARD_"
-QUANTITIES: Final = {
-    "cpu": re.compile(r"^([0-9]{1,6}(\.[0-9]{1,3})?|[0-9]{1,9}m)$"),
-    "memory": re.compile(r"^[0-9]{1,15}(\.[0-9]{1,3})?(k|M|G|T|Ki|Mi|Gi|Ti)?$"),
-}
+QUANTITIES: Final = {"cpu": CPU, "memory": MEMORY}
 MAX_QUANTITY: Final = 24
 MAX_MODELS: Final = 16
+MAX_PRIORITY: Final = 1000
 
 _INPUT_REFERENCE = re.compile(r"\$\(inputs\.([^()]*)\)")
 
@@ -104,6 +105,8 @@ class TrainingJobSpec:
     requests: Mapping[str, str]
     limits: Mapping[str, str]
     models: tuple[ModelSpec, ...]
+    priority: int
+    cancel: bool
 
     @property
     def argv(self) -> list[str]:
@@ -144,6 +147,10 @@ class TrainingJobSpec:
             requests=_read_amounts(resources.get("requests"), "spec.resources.requests"),
             limits=_read_amounts(resources.get("limits"), "spec.resources.limits"),
             models=_read_models(fields.get("models")),
+            priority=read_whole(
+                fields.get("priority"), "spec.priority", at_least=-MAX_PRIORITY, at_most=MAX_PRIORITY, default=0
+            ),
+            cancel=read_flag(fields.get("cancel"), "spec.cancel"),
         )
 
 

@@ -1,94 +1,283 @@
-"""Planning a ComputeCluster: which nodes are its own, and in which of the named states each one is."""
+"""Planning a ComputeCluster: its nodes' provider, its queue, and the truth about both."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
-from trainyard_operator.api.compute_cluster import ComputeClusterSpec
+from trainyard_operator.api.compute_cluster import DeletionPolicy
 from trainyard_operator.api.fields import SpecError
+from trainyard_operator.api.names import COMPUTE_CLUSTER, FINALIZER, JOB, NODE_POOL, job_name
 from trainyard_operator.api.reasons import ComputeClusterCondition as Type
 from trainyard_operator.api.reasons import ComputeClusterReason as Reason
+from trainyard_operator.api.sizes import Catalogue
+from trainyard_operator.domain.admission import back_off, capacity_of, lets_in
+from trainyard_operator.domain.cluster_nodes import NodeFacts, claim_facts, node_facts
+from trainyard_operator.domain.cluster_status import Shortage, Supply, build_status
 from trainyard_operator.domain.conditions import Condition, merge
-from trainyard_operator.domain.plan import Event, Plan
-from trainyard_operator.providers.existing import belongs
+from trainyard_operator.domain.plan import Deletion, Event, Patch, Plan
+from trainyard_operator.domain.queueing import Entry, Queue, admissions, next_look
+from trainyard_operator.providers.base import Cluster, Provider, Surroundings, Trouble
+from trainyard_operator.providers.choice import provider_of, read_cluster
 
-STATES = ("idle", "running", "preparing", "unusable", "leaving")
-# Taints that the node controller and the autoscalers set on a node that is about to go.
-_LEAVING_TAINTS = frozenset(
-    {"ToBeDeletedByClusterAutoscaler", "karpenter.sh/disrupted", "node.cloudprovider.kubernetes.io/shutdown"}
-)
-_NEW_NODE_REASONS = frozenset({"KubeletNotReady", "NodeStatusNeverUpdated"})
+JsonObject = dict[str, Any]
+
+# What only says more about the same state is written at most this often.
+STATUS_SECONDS = 2.0
+# How often a provider is asked for its words while a run waits for a node.
+SHORTAGE_SECONDS = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unplaced:
+    """A run that was let in and has no node: its Job, and since when it waits for one."""
+
+    entry: Entry
+    job: Mapping[str, Any]
+    since: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterView:
-    """All nodes of the Kubernetes cluster, and the names of those on which a run's pod is active."""
+    """The surroundings of a ComputeCluster at one moment."""
 
-    nodes: Sequence[Mapping[str, Any]] = ()
-    busy: frozenset[str] = frozenset()
+    catalogue: Catalogue = field(default_factory=Catalogue)
+    nodes: Sequence[Mapping[str, Any]] = ()  # of the whole Kubernetes cluster
+    runs_on: Mapping[str, Sequence[str]] = field(default_factory=dict)  # names of active runs by node
+    queue: Queue = field(default_factory=Queue)
+    unplaced: Sequence[Unplaced] = ()
+    surroundings: Surroundings = field(default_factory=Surroundings)
+    shortages: Sequence[Shortage] = ()
+    last_write: datetime | None = None
 
 
 def plan_compute_cluster(parent: Mapping[str, Any], view: ClusterView, now: datetime) -> Plan:
-    """Return the plan that keeps the counts of a cluster's nodes true."""
+    """Return the next step of a cluster: its pool, the runs to let in, and what is to be said of it."""
+    deleting = bool(parent["metadata"].get("deletionTimestamp"))
     try:
-        ComputeClusterSpec.parse(parent["spec"])
+        cluster = read_cluster(parent, view.catalogue)
     except SpecError as error:
-        return _written(parent, {}, [_condition(Reason.INVALID_SPEC, str(error)), _stalled(str(error))], now)
-    counts = Counter(
-        node_state(node, busy=view.busy) for node in view.nodes if belongs(parent["spec"]["provider"], node)
+        return _release(parent) if deleting else _invalid(parent, error, now)
+    provider = provider_of(cluster.spec)
+    if deleting:
+        return _delete(parent, cluster, provider, view, now)
+    change = provider.plan(cluster, view.surroundings)
+    trouble = provider.observe(cluster, view.surroundings)
+    held = FINALIZER in (parent["metadata"].get("finalizers") or ())
+    patches = []
+    if provider.capabilities.scales and not held:
+        # Before the pool: what is made must be found again when the cluster goes.
+        patches.append(_finalizers(parent, add=True))
+    if change.patch is not None and view.surroundings.pool is not None:
+        patches.append(_patch_pool(view.surroundings.pool, change.patch))
+    late = [unplaced for unplaced in view.unplaced if _is_late(unplaced, cluster, now)]
+    patches += [_suspend(unplaced, now) for unplaced in late]
+    chosen = admissions(view.queue, capacity_of(cluster), now=now) if lets_in(parent, cluster) and not trouble else ()
+    patches += [_let_in(entry) for entry in chosen]
+    status = _status(parent, cluster, provider, view, trouble, now)
+    plan = _written(parent, view, status, now)
+    return Plan(
+        create=(change.create,) if change.create is not None and (held or patches) else (),
+        patch=tuple(patches),
+        admitted=tuple(chosen),
+        status=plan.status,
+        events=plan.events,
+        requeue_after=_look_again(cluster, view, plan.requeue_after, now),
     )
-    total = sum(counts.values())
-    facts = {"currentNodeCount": total, "nodeStateCounts": {state: counts[state] for state in STATES}}
-    usable = counts["idle"] + counts["running"]
-    if total == 0:
+
+
+def _look_again(cluster: Cluster, view: ClusterView, writing: float | None, now: datetime) -> float | None:
+    deadlines = [
+        max(0.1, (u.since + timedelta(seconds=cluster.spec.provisioning_seconds) - now).total_seconds())
+        for u in view.unplaced
+    ]
+    wishes = [writing, next_look(view.queue, now=now), *deadlines]
+    if view.unplaced and provider_of(cluster.spec).capabilities.scales:
+        wishes.append(SHORTAGE_SECONDS)
+    times = [wish for wish in wishes if wish is not None]
+    return min(times) if times else None
+
+
+def _is_late(unplaced: Unplaced, cluster: Cluster, now: datetime) -> bool:
+    return now - unplaced.since >= timedelta(seconds=cluster.spec.provisioning_seconds)
+
+
+def _let_in(entry: Entry) -> Patch:
+    name = job_name(entry.name, entry.uid)
+    return Patch(kind=JOB, namespace=entry.namespace, name=name, body={"spec": {"suspend": False}})
+
+
+def _suspend(unplaced: Unplaced, now: datetime) -> Patch:
+    entry = unplaced.entry
+    body = back_off(unplaced.job, now=now)
+    return Patch(kind=JOB, namespace=entry.namespace, name=job_name(entry.name, entry.uid), body=body)
+
+
+def _patch_pool(pool: Mapping[str, Any], body: JsonObject) -> Patch:
+    return Patch(kind=NODE_POOL, namespace="", name=pool["metadata"]["name"], body=body)
+
+
+def _finalizers(parent: Mapping[str, Any], *, add: bool) -> Patch:
+    meta = parent["metadata"]
+    others = [name for name in meta.get("finalizers") or () if name != FINALIZER]
+    # Lists are replaced as a whole by a merge patch: the version keeps somebody else's finalizer from being lost.
+    body = {
+        "metadata": {"finalizers": [*others, *([FINALIZER] if add else [])], "resourceVersion": meta["resourceVersion"]}
+    }
+    return Patch(kind=COMPUTE_CLUSTER, namespace=meta["namespace"], name=meta["name"], body=body)
+
+
+def _release(parent: Mapping[str, Any]) -> Plan:
+    if FINALIZER not in (parent["metadata"].get("finalizers") or ()):
+        return Plan()
+    return Plan(patch=(_finalizers(parent, add=False),))
+
+
+def _delete(parent: Mapping[str, Any], cluster: Cluster, provider: Provider, view: ClusterView, now: datetime) -> Plan:
+    """Plan the end of a cluster: its runs first, then its pool, then itself."""
+    if FINALIZER not in (parent["metadata"].get("finalizers") or ()):
+        return Plan()
+    runs = list(view.queue.admitted.values())
+    if runs:
+        names = ", ".join(sorted(entry.name for entry in runs)[:5])
+        hint = "" if cluster.spec.cancel_runs else "; set spec.cancelRunsOnDelete to cancel them"
+        words = f"{len(runs)} run(s) are still going, among them {names}: the cluster goes when they have ended{hint}"
+        status = _status(parent, cluster, provider, view, None, now, deleting=(Reason.WAITING_FOR_RUNS, words))
+        return _written(parent, view, status, now)
+    pool = view.surroundings.pool
+    if cluster.spec.deletion_policy == DeletionPolicy.RETAIN or not provider.capabilities.scales:
+        return _release(parent)
+    left = [node for node in view.nodes if provider.belongs(cluster, node)]
+    if pool is None and not left and not view.surroundings.claims:
+        return _release(parent)
+    words = f"{len(left)} node(s) of the cluster are being removed"
+    status = _status(parent, cluster, provider, view, None, now, deleting=(Reason.WAITING_FOR_NODES, words))
+    plan = _written(parent, view, status, now)
+    gone: tuple[Deletion, ...] = ()
+    if pool is not None and not pool["metadata"].get("deletionTimestamp"):
+        gone = (Deletion(kind=NODE_POOL, namespace="", name=pool["metadata"]["name"], uid=pool["metadata"]["uid"]),)
+    return Plan(delete=gone, status=plan.status, events=plan.events, requeue_after=plan.requeue_after)
+
+
+def _status(  # noqa: PLR0913, PLR0917 - all that a status speaks of
+    parent: Mapping[str, Any],
+    cluster: Cluster,
+    provider: Provider,
+    view: ClusterView,
+    trouble: Trouble | None,
+    now: datetime,
+    *,
+    deleting: tuple[Reason, str] | None = None,
+) -> JsonObject:
+    nodes = [node for node in view.nodes if provider.belongs(cluster, node)]
+    facts = [node_facts(node, runs=view.runs_on.get(node["metadata"]["name"], ())) for node in nodes]
+    facts += claim_facts(view.surroundings.claims, nodes=nodes)
+    conditions = [_ready(facts, provider, trouble)] if deleting is None else [_going(Type.READY, False, deleting)]
+    conditions.append(_managed(cluster, provider))
+    stuck = trouble is not None and trouble.reason != Reason.CREATING_POOL
+    if stuck and trouble is not None:
+        conditions.append(_condition(Type.STALLED, True, trouble.reason, trouble.message))
+    if deleting is not None:
+        conditions.append(_going(Type.DELETING, True, deleting))
+    creating = trouble is not None and trouble.reason == Reason.CREATING_POOL
+    return build_status(
+        old=parent.get("status") or {},
+        supply=Supply(
+            nodes=facts,
+            queue=view.queue,
+            capacity=capacity_of(cluster),
+            scales=provider.capabilities.scales,
+            idle_seconds=cluster.spec.idle_seconds,
+            shortages=view.shortages,
+        ),
+        conditions=conditions,
+        state="Deleting" if deleting else "Failed" if stuck else "Creating" if creating else "Succeeded",
+        generation=parent["metadata"]["generation"],
+        now=now,
+    )
+
+
+def _ready(facts: Sequence[NodeFacts], provider: Provider, trouble: Trouble | None) -> Condition:
+    usable = sum(node.state in {"idle", "running"} for node in facts)
+    if trouble is not None:
+        return _condition(Type.READY, False, trouble.reason, trouble.message)
+    if usable:
+        return _condition(Type.READY, True, Reason.NODES_READY, "the cluster's nodes can take runs")
+    if provider.capabilities.scales:
+        return _condition(Type.READY, True, Reason.SCALES_FROM_ZERO, "no node now; the first run brings one")
+    if not facts:
         words = "no node has the labels of spec.provider.existing.nodeSelector: label nodes, or mend the selector"
-        ready = _condition(Reason.NO_NODES, words)
-    elif usable == 0:
-        ready = _condition(Reason.NODES_NOT_READY, f"none of the {total} node(s) can take runs now")
-    else:
-        ready = _condition(Reason.NODES_READY, "the cluster's nodes can take runs")
-    return _written(parent, facts, [ready], now)
+        return _condition(Type.READY, False, Reason.NO_NODES, words)
+    words = f"none of the {len(facts)} node(s) can take runs now"
+    return _condition(Type.READY, False, Reason.NODES_NOT_READY, words)
 
 
-def node_state(node: Mapping[str, Any], *, busy: frozenset[str]) -> str:
-    """Return the one of `STATES` that `node` is in (the names are Azure Batch AI's node states)."""
-    meta, spec, status = node["metadata"], node.get("spec") or {}, node.get("status") or {}
-    taints = {taint.get("key") for taint in spec.get("taints") or ()}
-    if meta.get("deletionTimestamp") or taints & _LEAVING_TAINTS:
-        return "leaving"
-    ready = next((c for c in status.get("conditions") or () if c.get("type") == "Ready"), None)
-    if ready is None or (ready.get("status") == "False" and ready.get("reason") in _NEW_NODE_REASONS):
-        return "preparing"
-    if ready.get("status") != "True":
-        return "unusable"
-    if meta["name"] in busy:
-        return "running"
-    return "unusable" if spec.get("unschedulable") else "idle"
+def _managed(cluster: Cluster, provider: Provider) -> Condition:
+    spec = cluster.spec
+    if provider.capabilities.scales:
+        words = f"from 0 to {spec.max_nodes} nodes, each removed after {spec.idle_seconds} s without a run"
+        return _condition(Type.MANAGED, True, Reason.MANAGED, words)
+    limit = "any number of runs" if spec.max_nodes is None else f"{spec.max_nodes * spec.jobs_per_node} runs at once"
+    words = f"the nodes are added and removed by somebody else; the cluster lets in {limit}"
+    return _condition(Type.MANAGED, False, Reason.MANAGED_ELSEWHERE, words)
 
 
-def _condition(reason: Reason, message: str) -> Condition:
-    return Condition(type=Type.READY.value, status=reason == Reason.NODES_READY, reason=reason.value, message=message)
+def _condition(kind: Type, status: bool, reason: Reason, message: str) -> Condition:  # noqa: FBT001 - its third word
+    return Condition(type=kind.value, status=status, reason=reason.value, message=message)
 
 
-def _stalled(message: str) -> Condition:
-    return Condition(type=Type.STALLED.value, status=True, reason=Reason.INVALID_SPEC.value, message=message)
+def _going(kind: Type, status: bool, deleting: tuple[Reason, str]) -> Condition:  # noqa: FBT001 - as above
+    return _condition(kind, status, *deleting)
 
 
-def _written(parent: Mapping[str, Any], facts: Mapping[str, Any], wished: Sequence[Condition], now: datetime) -> Plan:
+def _invalid(parent: Mapping[str, Any], error: SpecError, now: datetime) -> Plan:
     old: Mapping[str, Any] = parent.get("status") or {}
     generation = parent["metadata"]["generation"]
+    wished = [
+        _condition(kind, on, Reason.INVALID_SPEC, str(error))
+        for kind, on in ((Type.READY, False), (Type.STALLED, True))
+    ]
     status = {
         "observedGeneration": generation,
-        **facts,
+        "provisioningState": "Failed",
         "conditions": merge(old=old.get("conditions") or [], wished=wished, generation=generation, now=now),
     }
+    return Plan() if status == old else Plan(status=status, events=_story(old, status))
+
+
+def _written(parent: Mapping[str, Any], view: ClusterView, status: JsonObject, now: datetime) -> Plan:
+    """Return the plan that writes `status`: now, or a moment later where it only says more."""
+    old: Mapping[str, Any] = parent.get("status") or {}
     if status == old:
         return Plan()
-    before = {(c["type"], c["reason"]) for c in old.get("conditions") or ()}
-    first = wished[0]
-    event = Event(type="Normal" if first.status else "Warning", reason=first.reason, message=first.message)
-    return Plan(status=status, events=() if (first.type, first.reason) in before else (event,))
+    spent = (now - view.last_write).total_seconds() if view.last_write else STATUS_SECONDS
+    if _told(old) == _told(status) and spent < STATUS_SECONDS:
+        return Plan(requeue_after=STATUS_SECONDS - spent)
+    return Plan(status=status, events=_story(old, status))
+
+
+def _told(status: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    return [(c["type"], c["status"], c["reason"]) for c in status.get("conditions") or ()]
+
+
+def _story(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Event, ...]:
+    """Return an Event for each condition of interest whose reason is new."""
+    before = set(_told(old))
+    events: list[Event] = []
+    for condition in new["conditions"]:
+        kind, status, reason = condition["type"], condition["status"], condition["reason"]
+        if (
+            (kind, status, reason) in before
+            or kind not in {Type.READY, Type.DELETING}
+            or reason == Reason.CREATING_POOL
+        ):
+            continue
+        if any(event.reason == reason for event in events):
+            continue
+        good = (
+            status == "True" or kind == Type.DELETING or reason in {Reason.WAITING_FOR_RUNS, Reason.WAITING_FOR_NODES}
+        )
+        events.append(Event(type="Normal" if good else "Warning", reason=reason, message=condition["message"]))
+    return tuple(events)

@@ -16,9 +16,10 @@ from trainyard_operator.api.names import (
     TRAINING_JOB_LABEL,
     job_name,
 )
+from trainyard_operator.api.quantities import cpu_millis
 from trainyard_operator.api.training_job import TrainingJobSpec
 from trainyard_operator.domain.pod import PREPARE, TRAIN
-from trainyard_operator.providers.existing import Placement
+from trainyard_operator.providers.base import Placement
 
 JsonObject = dict[str, Any]
 
@@ -45,8 +46,21 @@ class PodSettings:
     prepare_limits: Mapping[str, str] = field(default_factory=lambda: {"memory": "512Mi"})
 
 
+# No autoscaler may take a node from under a run to save money: Karpenter's word for it, and the Cluster Autoscaler's.
+STAY = {"karpenter.sh/do-not-disrupt": "true", "cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Berth:
+    """A run's part of a cluster: where its pod goes, how many slots it takes, and whether it may start at once."""
+
+    placement: Placement
+    slots: int = 1
+    open: bool = True
+
+
 def build_job(
-    *, parent: Mapping[str, Any], spec: TrainingJobSpec, placement: Placement | None, settings: PodSettings
+    *, parent: Mapping[str, Any], spec: TrainingJobSpec, berth: Berth | None, settings: PodSettings
 ) -> JsonObject:
     """Return the Job of `parent`.
 
@@ -70,6 +84,7 @@ def build_job(
             "ownerReferences": [owner_reference(parent)],
         },
         "spec": {
+            "suspend": berth is not None and not berth.open,
             "backoffLimit": 0,
             "completions": 1,
             "parallelism": 1,
@@ -78,8 +93,8 @@ def build_job(
                 "rules": [{"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}]
             },
             "template": {
-                "metadata": {"labels": labels},
-                "spec": _pod_spec(meta=meta, spec=spec, placement=placement, settings=settings),
+                "metadata": {"labels": labels, "annotations": STAY},
+                "spec": _pod_spec(meta=meta, spec=spec, berth=berth, settings=settings),
             },
         },
     }
@@ -100,7 +115,7 @@ def owner_reference(parent: Mapping[str, Any]) -> JsonObject:
 
 
 def _pod_spec(
-    *, meta: Mapping[str, Any], spec: TrainingJobSpec, placement: Placement | None, settings: PodSettings
+    *, meta: Mapping[str, Any], spec: TrainingJobSpec, berth: Berth | None, settings: PodSettings
 ) -> JsonObject:
     common = [
         {"name": contract.ENV_GATEWAY, "value": settings.gateway_url},
@@ -134,7 +149,7 @@ def _pod_spec(
                 **_container(name=PREPARE, image=settings.trainer_image, settings=settings, inputs_read_only=False),
                 "command": [*PYTHON, RUNNER_IN_IMAGE, "prepare"],
                 "env": common,
-                "resources": {"requests": dict(settings.prepare_requests), "limits": dict(settings.prepare_limits)},
+                "resources": {"requests": _prepare_requests(settings, berth), "limits": dict(settings.prepare_limits)},
             }
         ],
         "containers": [
@@ -149,10 +164,22 @@ def _pod_spec(
         ],
         "volumes": _volumes(),
     }
-    if placement is not None:
-        pod["nodeSelector"] = dict(placement.node_selector)
-        pod["tolerations"] = [dict(toleration) for toleration in placement.tolerations]
+    if berth is not None:
+        pod["nodeSelector"] = dict(berth.placement.node_selector)
+        pod["tolerations"] = [dict(toleration) for toleration in berth.placement.tolerations]
     return pod
+
+
+def _prepare_requests(settings: PodSettings, berth: Berth | None) -> dict[str, str]:
+    """Return what `prepare` asks for: the scheduler gives a pod what its greediest container wants.
+
+    So the run's slots are held by this container, and the script's own, which its author wrote, stays as it is.
+    """
+    requests = dict(settings.prepare_requests)
+    if berth is not None and berth.placement.slot_cpu is not None:
+        held = berth.placement.slot_cpu * berth.slots
+        requests["cpu"] = f"{max(held, cpu_millis(requests.get('cpu', '0')))}m"
+    return requests
 
 
 def _container(*, name: str, image: str, settings: PodSettings, inputs_read_only: bool) -> JsonObject:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from trainyard_operator.api.names import Kind
+from trainyard_operator.domain.queueing import Entry
+
 JsonObject = dict[str, Any]
 
 
@@ -40,12 +43,36 @@ class VersionCopy:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Patch:
+    """A merge patch (RFC 7386) of another object, or of the planned one beside its status."""
+
+    kind: Kind
+    namespace: str
+    name: str
+    body: JsonObject
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deletion:
+    """An object to delete, if it still is the one with this uid."""
+
+    kind: Kind
+    namespace: str
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """The outcome of planning one object. The empty plan is what a converged object gets.
 
-    `status` is the whole new status, or None where nothing changes. Executed in field order; Events last.
+    `status` is the whole new status, or None where nothing changes. Executed in field order; Events last. `admitted`
+    are the runs that the patches let into a cluster: their slots are taken from the moment of planning on.
     """
 
+    admitted: tuple[Entry, ...] = ()
+    patch: tuple[Patch, ...] = ()
+    delete: tuple[Deletion, ...] = ()
     create: tuple[JsonObject, ...] = ()
     register: tuple[VersionRequest, ...] = ()
     copy: tuple[VersionCopy, ...] = ()

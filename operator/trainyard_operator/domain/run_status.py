@@ -12,6 +12,7 @@ from trainyard.contract import MetricValue, Progress
 from trainyard_operator.api.reasons import Phase
 from trainyard_operator.api.reasons import TrainingJobCondition as Type
 from trainyard_operator.api.reasons import TrainingJobReason as Reason
+from trainyard_operator.domain.admission import ENDED, Gate
 from trainyard_operator.domain.conditions import Condition, find, is_true, merge, parse_timestamp, shorten, timestamp
 from trainyard_operator.domain.metrics import unchanged
 from trainyard_operator.domain.plan import Event
@@ -26,12 +27,18 @@ _HUGE = 1e12  # no percentage and no number of seconds; NaN is not below it eith
 METRICS_SECONDS = 3
 WORDS_SECONDS = 10
 
-_ENDED = frozenset({Phase.COMPLETED, Phase.FAILED})
+# Places in a queue shift with every run that ends; those far behind may read about it later.
+PLACE_SECONDS = 30
+NEAR = 3
 # Reasons that a person should act on: written at once and told as a Warning.
 _TROUBLE = frozenset(
     {
         Reason.SOURCE_NOT_FOUND,
         Reason.CLUSTER_NOT_FOUND,
+        Reason.CLUSTER_NOT_READY,
+        Reason.EXCEEDS_CLUSTER_SIZE,
+        Reason.INSUFFICIENT_CAPACITY,
+        Reason.PROVISIONING_TIMEOUT,
         Reason.POD_UNSCHEDULABLE,
         Reason.IMAGE_PULL_FAILED,
         Reason.CONTAINER_NOT_STARTING,
@@ -61,6 +68,8 @@ class Standing:
     models: Sequence[JsonObject] = ()
     models_wished: bool = False
     failure: Failure | None = None
+    gate: Gate | None = None  # what keeps a queued run from its cluster
+    clustered: bool = False  # whether the run has a cluster, whose gate it must pass
     unregistered: Failure | None = None  # why a model of a completed run has no version (yet)
 
 
@@ -93,12 +102,15 @@ def build_status(*, parent: Mapping[str, Any], standing: Standing, now: datetime
         "models": list(standing.models) or None,
         "failure": standing.failure.as_status() if standing.failure else None,
         "startTime": standing.started if "startTime" not in old else None,
-        "completionTime": timestamp(now) if phase in _ENDED and "completionTime" not in old else None,
+        "completionTime": timestamp(now) if phase in ENDED and "completionTime" not in old else None,
     }
     for name, value in known.items():
         kept = old.get(name) if value is None else value
         if kept is not None:
             status[name] = kept
+    queue = _queue(standing.gate, old.get("queue"), now=now)
+    if queue:
+        status["queue"] = queue
     if "completionTime" in status:
         begun = status.get("startTime") or parent["metadata"].get("creationTimestamp") or status["completionTime"]
         status["duration"] = _duration(parse_timestamp(status["completionTime"]) - parse_timestamp(begun))
@@ -114,6 +126,8 @@ def write_delay(
     if last_write is None or _urgent(old) != _urgent(new):
         return 0.0
     patience = METRICS_SECONDS if old.get("metrics") != new.get("metrics") else WORDS_SECONDS
+    if new.get("phase") == Phase.QUEUED and (new.get("queue") or {}).get("position", 0) > NEAR:
+        patience = PLACE_SECONDS
     return max(0.0, patience - (now - last_write).total_seconds())
 
 
@@ -131,6 +145,8 @@ def story(*, old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Event, ...
     if "startTime" in new and "startTime" not in old:
         where = f" on node {new['nodeName']}" if "nodeName" in new else ""
         events.append(Event(type="Normal", reason="Started", message=f"Started in pod {new.get('podName')}{where}"))
+    if new.get("phase") == Phase.CANCELED and old.get("phase") != Phase.CANCELED:
+        events.append(Event(type="Normal", reason=Reason.CANCELED.value, message=message))
     if new.get("phase") == Phase.COMPLETED and old.get("phase") != Phase.COMPLETED:
         events.append(Event(type="Normal", reason=Reason.COMPLETED.value, message=message))
     registered = [f"{m['name']}:{m['version']}" for m in (new.get("models") or ())[len(old.get("models") or ()) :]]
@@ -157,6 +173,7 @@ def _urgent(status: Mapping[str, Any]) -> tuple[Any, ...]:
 def _conditions(standing: Standing, *, saved: bool) -> list[Condition]:
     reason, message = standing.reason.value, standing.message
     completed, failed = standing.phase == Phase.COMPLETED, standing.phase == Phase.FAILED
+    canceled = standing.phase == Phase.CANCELED
     wished = [Condition(type=Type.READY.value, status=completed, reason=reason, message=message)]
     if completed:
         wished.append(Condition(type=Type.COMPLETE.value, status=True, reason=reason, message=message))
@@ -165,18 +182,44 @@ def _conditions(standing: Standing, *, saved: bool) -> list[Condition]:
             Condition(type=Type.FAILED.value, status=True, reason=reason, message=message),
             Condition(type=Type.STALLED.value, status=True, reason=reason, message=message),
         ]
+    elif canceled:
+        wished.append(Condition(type=Type.CANCELED.value, status=True, reason=reason, message=message))
     else:
         wished.append(Condition(type=Type.RECONCILING.value, status=True, reason=reason, message=message))
+    if standing.clustered and standing.job_name is not None and not (canceled or failed):
+        wished.append(_admitted(standing))
     if saved:
         words = "the outputs and their manifest are in the object store"
         wished.append(
             Condition(type=Type.OUTPUTS_SAVED.value, status=True, reason=Reason.OUTPUTS_SAVED.value, message=words)
         )
-    elif failed:
+    elif failed or canceled:
         wished.append(Condition(type=Type.OUTPUTS_SAVED.value, status=False, reason=reason, message=message))
     if standing.models_wished:
         wished.append(_registered(standing))
     return wished
+
+
+def _admitted(standing: Standing) -> Condition:
+    if standing.phase == Phase.QUEUED:
+        words, reason = standing.message, standing.reason
+        return Condition(type=Type.ADMITTED.value, status=False, reason=reason.value, message=words)
+    words = "the cluster has let the run in"
+    return Condition(type=Type.ADMITTED.value, status=True, reason=Reason.ADMITTED.value, message=words)
+
+
+def _queue(gate: Gate | None, old: Mapping[str, Any] | None, *, now: datetime) -> JsonObject | None:
+    """Return a run's place; an estimate that was given stays until the place changes, or it proves wrong."""
+    if gate is None or gate.place is None:
+        return None
+    found: JsonObject = {"position": gate.place.position, "pending": gate.place.pending}
+    given = (old or {}).get("estimatedStart")
+    if given and (old or {}).get("position") == gate.place.position and parse_timestamp(given["likely"]) > now:
+        return {**found, "estimatedStart": given}
+    if gate.estimate is not None:
+        when = {"earliest": timestamp(gate.estimate.earliest), "likely": timestamp(gate.estimate.likely)}
+        found["estimatedStart"] = when
+    return found
 
 
 def _registered(standing: Standing) -> Condition:
@@ -199,7 +242,7 @@ def _phases(old: Sequence[Mapping[str, Any]], *, phase: Phase, now: datetime) ->
     if phases:
         phases[-1]["endTime"] = moment
     phases.append({"name": phase.value, "startTime": moment})
-    if phase in _ENDED:
+    if phase in ENDED:
         phases[-1]["endTime"] = moment
     return phases[:1] + phases[1:][-(MAX_PHASES - 1) :]
 

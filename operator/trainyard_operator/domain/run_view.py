@@ -8,7 +8,9 @@ from datetime import datetime
 from typing import Any
 
 from trainyard.contract import Report, RunManifest
+from trainyard_operator.domain.admission import Gate
 from trainyard_operator.domain.job import PodSettings
+from trainyard_operator.providers.base import Cluster
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +53,8 @@ class RunView:
     job: Mapping[str, Any] | None = None
     pods: Sequence[Mapping[str, Any]] = ()
     cluster: Mapping[str, Any] | None = None
+    machines: Cluster | str = ""  # the cluster, understood, or why it cannot be
+    gate: Gate | None = None  # what the cluster's queue says; None where there is no cluster, or it has let the run in
     source: ConfigMapSource | None = None
     live: Report | None = None
     source_sha256: str | None = None

@@ -11,22 +11,23 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from trainyard.contract import Report
 from trainyard_operator.api.fields import SpecError
-from trainyard_operator.api.names import job_name
 from trainyard_operator.api.reasons import Phase
 from trainyard_operator.api.reasons import TrainingJobReason as Reason
 from trainyard_operator.api.training_job import TrainingJobSpec
+from trainyard_operator.domain.admission import Gate, capacity_of, demand_of
 from trainyard_operator.domain.conditions import is_true, shorten
-from trainyard_operator.domain.job import build_job
-from trainyard_operator.domain.metrics import bounded, summary
+from trainyard_operator.domain.job import Berth, build_job
 from trainyard_operator.domain.plan import Plan
 from trainyard_operator.domain.pod import IMAGE_TROUBLE, PodFacts, newest
+from trainyard_operator.domain.run_cancel import cancel, why_canceled
 from trainyard_operator.domain.run_ending import Failure, deciding_pod, failure_of, has_finished
+from trainyard_operator.domain.run_facts import known, written
 from trainyard_operator.domain.run_models import Registration, registration
-from trainyard_operator.domain.run_status import Standing, build_status, is_complete, story, write_delay
+from trainyard_operator.domain.run_status import Standing, is_complete
 from trainyard_operator.domain.run_view import RunView, SavedRun, StoreTrouble
-from trainyard_operator.providers.existing import placement
+from trainyard_operator.providers.base import Cluster
+from trainyard_operator.providers.choice import provider_of
 
 LOOK_AGAIN_SECONDS = 10.0  # for things that no watch tells about: a ConfigMap, the object store
 
@@ -37,33 +38,39 @@ def plan_training_job(parent: Mapping[str, Any], view: RunView, now: datetime) -
     """Return the next step of a run. The plan of a run that has ended is empty unless `spec.models` has grown."""
     old: Mapping[str, Any] = parent.get("status") or {}
     grown = len(parent["spec"].get("models") or ()) > len(old.get("models") or ())
-    if old.get("phase") == Phase.FAILED or (is_complete(old) and not grown):
+    if old.get("phase") in {Phase.FAILED, Phase.CANCELED} or (is_complete(old) and not grown):
         return Plan()
     try:
         spec = TrainingJobSpec.parse(parent["spec"])
     except SpecError as error:
-        return _written(parent, view, now, _failed(parent, Failure(reason=Reason.INVALID_SPEC, message=str(error))))
+        return written(parent, view, now, _failed(parent, Failure(reason=Reason.INVALID_SPEC, message=str(error))))
     if is_complete(old):
         return _register_later(parent, spec, view, now)
+    if view.job is not None and has_finished(view.job):
+        return _end(parent, spec, view, now)
+    canceled = why_canceled(spec, view)
+    return cancel(parent, spec, view, now, canceled) if canceled else _go_on(parent, spec, view, now)
+
+
+def _go_on(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView, now: datetime) -> Plan:
+    old: Mapping[str, Any] = parent.get("status") or {}
     if view.job is not None:
-        ended = has_finished(view.job)
-        return _end(parent, spec, view, now) if ended else _written(parent, view, now, _watch(parent, spec, view))
+        return written(parent, view, now, _watch(parent, spec, view))
     if "jobName" in old:
         message = f"the Job {old['jobName']} was deleted before the run had ended: create the TrainingJob again"
-        return _written(parent, view, now, _failed(parent, Failure(reason=Reason.JOB_DELETED, message=message)))
+        return written(parent, view, now, _failed(parent, Failure(reason=Reason.JOB_DELETED, message=message)))
     return _begin(parent, spec, view, now)
 
 
 def _begin(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView, now: datetime) -> Plan:
     missing = _missing(parent, spec, view)
     if isinstance(missing, Failure):
-        return _written(parent, view, now, _failed(parent, missing))
+        return written(parent, view, now, _failed(parent, missing))
     if missing is not None:
-        return _written(
+        return written(
             parent, view, now, replace(missing, models_wished=bool(spec.models)), look_again=LOOK_AGAIN_SECONDS
         )
-    where = placement(view.cluster["spec"]["provider"]) if view.cluster else None
-    job = build_job(parent=parent, spec=spec, placement=where, settings=view.settings)
+    job = build_job(parent=parent, spec=spec, berth=_berth(spec, view), settings=view.settings)
     name = job["metadata"]["name"]
     standing = Standing(
         phase=Phase.PROVISIONING,
@@ -72,8 +79,26 @@ def _begin(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView, now:
         job_name=name,
         logs_uri=view.places.logs_uri,
         models_wished=bool(spec.models),
+        clustered=spec.cluster_name is not None,
     )
-    return replace(_written(parent, view, now, standing), create=(job,))
+    if view.gate is not None and not view.gate.open:
+        standing = _queued(standing, view.gate)
+    return replace(written(parent, view, now, standing), create=(job,))
+
+
+def _berth(spec: TrainingJobSpec, view: RunView) -> Berth | None:
+    if not isinstance(view.machines, Cluster):
+        return None
+    demand = demand_of(spec.requests, spec.limits, view.settings.default_requests)
+    return Berth(
+        placement=provider_of(view.machines.spec).placement(view.machines),
+        slots=capacity_of(view.machines).slots_of(demand) or 1,
+        open=view.gate is None or view.gate.open,
+    )
+
+
+def _queued(standing: Standing, gate: Gate) -> Standing:
+    return replace(standing, phase=Phase.QUEUED, reason=gate.reason, message=gate.message, gate=gate)
 
 
 def _missing(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView) -> Standing | Failure | None:
@@ -84,6 +109,9 @@ def _missing(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView) ->
             "the run starts when there is one"
         )
         return Standing(phase=Phase.PENDING, reason=Reason.CLUSTER_NOT_FOUND, message=words)
+    if spec.cluster_name is not None and isinstance(view.machines, str):
+        words = f"the ComputeCluster {spec.cluster_name} is not ready: {view.machines}"
+        return Standing(phase=Phase.PENDING, reason=Reason.CLUSTER_NOT_READY, message=words)
     if view.source is None:
         return None
     if view.source.files is None:
@@ -105,7 +133,9 @@ def _missing(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView) ->
 def _watch(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView) -> Standing:
     """Return where a run stands whose Job has not finished."""
     pod = newest(view.pods)
-    base = _known(parent, spec, view, pod)
+    base = known(parent, spec, view, pod)
+    if (view.job or {}).get("spec", {}).get("suspend"):
+        return _queued(base, view.gate or _unknown_cluster(spec))
     if pod is None:
         words = f"the Job {base.job_name} is created, its pod is on its way"
         return replace(base, phase=Phase.PROVISIONING, reason=Reason.POD_PENDING, message=words)
@@ -117,13 +147,19 @@ def _watch(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView) -> S
             return replace(base, phase=Phase.FINALIZING, reason=Reason.SAVING_OUTPUTS, message=words)
         words = f"{spec.entry_script} runs in pod {pod.name}"
         return replace(base, phase=Phase.RUNNING, reason=Reason.RUNNING, message=words)
-    reason, words = _waiting(pod, view.live)
+    reason, words = _waiting(pod, view)
     return replace(base, phase=Phase.PROVISIONING, reason=reason, message=words)
 
 
-def _waiting(pod: PodFacts, live: Report | None) -> tuple[Reason, str]:
+def _unknown_cluster(spec: TrainingJobSpec) -> Gate:
+    words = f"the run waits: there is no ComputeCluster {spec.cluster_name} any more, or its spec cannot work"
+    return Gate(open=False, reason=Reason.CLUSTER_NOT_FOUND, message=words)
+
+
+def _waiting(pod: PodFacts, view: RunView) -> tuple[Reason, str]:
+    live = view.live
     if pod.unschedulable is not None:
-        return Reason.POD_UNSCHEDULABLE, f"no node can take the pod {pod.name}: {pod.unschedulable}"
+        return _unschedulable(pod, pod.unschedulable, view)
     if pod.trouble is not None and pod.trouble.reason in IMAGE_TROUBLE:
         # The kubelet's words alternate between attempts; a sentence that stays the same costs no writes.
         return Reason.IMAGE_PULL_FAILED, (
@@ -139,18 +175,37 @@ def _waiting(pod: PodFacts, live: Report | None) -> tuple[Reason, str]:
     return Reason.POD_PENDING, f"the pod {pod.name} waits for {where} to start it"
 
 
+def _unschedulable(pod: PodFacts, said: str, view: RunView) -> tuple[Reason, str]:
+    """Return why a pod has no node: what its cluster's provider says of it, before what the scheduler says."""
+    scales = isinstance(view.machines, Cluster) and provider_of(view.machines.spec).capabilities.scales
+    status: Mapping[str, Any] = (view.cluster or {}).get("status") or {}
+    if not scales:
+        return Reason.POD_UNSCHEDULABLE, f"no node can take the pod {pod.name}: {said}"
+    # What was said before the pod was made is about other runs.
+    errors = [error for error in status.get("errors") or () if error["lastTime"] >= pod.created]
+    for reason in (Reason.INSUFFICIENT_CAPACITY, Reason.POD_UNSCHEDULABLE):
+        newest_words = next((error["message"] for error in reversed(errors) if error["code"] == reason), None)
+        if newest_words is not None:
+            return reason, f"no node for the pod {pod.name} yet: {newest_words}"
+    counts: Mapping[str, int] = status.get("nodeStateCounts") or {}
+    ready = counts.get("idle", 0) + counts.get("running", 0)
+    target = max(status.get("targetNodeCount", 0), ready + 1)
+    words = f"{ready} of {target} nodes are ready; one is being prepared for the run"
+    return Reason.NODES_PREPARING, words
+
+
 def _end(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView, now: datetime) -> Plan:
     """Plan a run whose Job has finished: outputs first, then models, then its last word."""
     job = view.job or {}
     pod = deciding_pod(job, view.pods)
     succeeded = is_true(job.get("status") or {}, "Complete")
-    standing = _known(parent, spec, view, pod)
+    standing = known(parent, spec, view, pod)
     failure = None if succeeded else failure_of(job=job, pod=pod, spec=spec)
     if isinstance(view.saved, StoreTrouble):
         if not view.saved.final and (succeeded or _has_manifest(pod)):
             words = f"the outputs cannot be read back yet: {view.saved.message}"
             waiting = replace(standing, phase=Phase.FINALIZING, reason=Reason.SAVING_OUTPUTS, message=words)
-            return _written(parent, view, now, waiting, look_again=LOOK_AGAIN_SECONDS)
+            return written(parent, view, now, waiting, look_again=LOOK_AGAIN_SECONDS)
         failure = failure or Failure(reason=Reason.OUTPUTS_NOT_SAVED, message=view.saved.message)
     if isinstance(view.saved, SavedRun) and failure is None and _differs(view.saved, pod):
         words = "the manifest in the object store is not the one that the run wrote at its end"
@@ -160,7 +215,7 @@ def _end(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView, now: d
         failure = Failure(reason=Reason.OUTPUTS_NOT_SAVED, message=words)
     if failure is not None or not isinstance(view.saved, SavedRun):
         failure = failure or Failure(reason=Reason.RUN_FAILED, message="the run ended without a word")
-        return _written(parent, view, now, _ended_badly(standing, failure))
+        return written(parent, view, now, _ended_badly(standing, failure))
     models = registration(parent=parent, spec=spec, view=view, saved=view.saved, image_digest=standing.image_digest)
     return _finalize(parent, view, now, standing, models)
 
@@ -177,7 +232,7 @@ def _finalize(
     else:
         words = _success(standing, models)
         standing = replace(standing, phase=Phase.COMPLETED, reason=Reason.COMPLETED, message=words)
-    return replace(_written(parent, view, now, standing), create=models.create, register=models.register)
+    return replace(written(parent, view, now, standing), create=models.create, register=models.register)
 
 
 def _register_later(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView, now: datetime) -> Plan:
@@ -194,55 +249,15 @@ def _register_later(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunV
         words = view.saved.message if view.saved else "the run's manifest is gone from the object store"
         trouble = Failure(reason=Reason.MODEL_NOT_REGISTERED, message=words)
         again = LOOK_AGAIN_SECONDS if isinstance(view.saved, StoreTrouble) and not view.saved.final else None
-        return _written(parent, view, now, replace(standing, unregistered=trouble), look_again=again)
+        return written(parent, view, now, replace(standing, unregistered=trouble), look_again=again)
     digest = (old.get("environment") or {}).get("imageDigest")
     models = registration(parent=parent, spec=spec, view=view, saved=view.saved, image_digest=digest)
     missing = models.failure
     if models.waiting_for and missing is None:
         words = f"registering {', '.join(models.waiting_for)}"
         missing = Failure(reason=Reason.REGISTERING_MODEL, message=words)
-    plan = _written(parent, view, now, replace(standing, models=models.entries, unregistered=missing))
+    plan = written(parent, view, now, replace(standing, models=models.entries, unregistered=missing))
     return replace(plan, create=models.create, register=models.register)
-
-
-def _known(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView, pod: PodFacts | None) -> Standing:
-    """Return what pod, live report and manifest tell, with a phase that the caller replaces."""
-    old: Mapping[str, Any] = parent.get("status") or {}
-    live: Report | Mapping[str, Any] = view.live or {}
-    metrics = bounded(live.get("metrics"))
-    if pod is not None and pod.ending is not None:
-        metrics = {**metrics, **pod.ending.metrics}
-    outputs, sha256 = None, view.source_sha256
-    if isinstance(view.saved, SavedRun):
-        manifest = view.saved.manifest
-        saved = bounded(manifest["metrics"])
-        # The manifest knows all metrics, but sorted; the order in which a script logged them is the better one.
-        metrics = {**{name: saved[name] for name in metrics if name in saved}, **saved}
-        sha256 = sha256 or manifest["sourceSha256"]
-        outputs = {
-            "uri": view.places.outputs_uri,
-            "files": len(manifest["outputs"]),
-            "bytes": sum(file["bytes"] for file in manifest["outputs"]),
-            "manifestSha256": view.saved.sha256,
-        }
-    metrics = metrics or dict(old.get("metrics") or {})
-    return Standing(
-        phase=Phase.PROVISIONING,
-        reason=Reason.POD_PENDING,
-        message="",
-        job_name=job_name(parent["metadata"]["name"], parent["metadata"]["uid"]),
-        pod_name=pod.name if pod else None,
-        node=pod.node if pod else None,
-        started=pod.started if pod else None,
-        image_digest=pod.image_digest if pod else None,
-        source_sha256=sha256,
-        metrics=metrics,
-        metric_summary=summary(metrics=metrics, parameters=spec.parameters, before=old.get("metricSummary")),
-        progress=live.get("progress"),
-        outputs=outputs,
-        logs_uri=view.places.logs_uri,
-        models_wished=bool(spec.models),
-    )
 
 
 def _has_manifest(pod: PodFacts | None) -> bool:
@@ -279,17 +294,3 @@ def _success(standing: Standing, models: Registration) -> str:
     if models.entries:
         words.append(f"registered {', '.join(str(entry['id']) for entry in models.entries)}")
     return ", ".join(words)
-
-
-def _written(
-    parent: Mapping[str, Any], view: RunView, now: datetime, standing: Standing, *, look_again: float | None = None
-) -> Plan:
-    """Return the plan that brings the status to `standing`: now, later where it can wait, or not at all."""
-    old: Mapping[str, Any] = parent.get("status") or {}
-    new = build_status(parent=parent, standing=standing, now=now)
-    delay = write_delay(old=old, new=new, last_write=view.last_write, now=now)
-    if delay is None:
-        return Plan(requeue_after=look_again)
-    if delay > 0:
-        return Plan(requeue_after=min(delay, look_again) if look_again else delay)
-    return Plan(status=new, events=story(old=old, new=new), requeue_after=look_again)

@@ -75,6 +75,10 @@ class Client(Protocol):
         """Merge `patch` into an object (RFC 7386: null removes a key)."""
         ...
 
+    async def delete(self, kind: Kind, name: str, *, namespace: str | None = None, uid: str) -> None:
+        """Delete the object with this uid; what depends on it goes behind it."""
+        ...
+
     async def patch_status(
         self, kind: Kind, name: str, patch: JsonObject, *, namespace: str | None = None, resource_version: str = ""
     ) -> JsonObject:
@@ -142,6 +146,11 @@ class KubeClient:
         return await self._call(
             "patch", "PATCH", kind, namespace=namespace, name=name, body=patch, content_type=MERGE_PATCH
         )
+
+    async def delete(self, kind: Kind, name: str, *, namespace: str | None = None, uid: str) -> None:
+        """Delete the object with this uid."""
+        body = {"preconditions": {"uid": uid}, "propagationPolicy": "Background"}
+        await self._call("delete", "DELETE", kind, namespace=namespace, name=name, body=body)
 
     async def patch_status(
         self, kind: Kind, name: str, patch: JsonObject, *, namespace: str | None = None, resource_version: str = ""

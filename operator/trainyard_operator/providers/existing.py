@@ -3,27 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
-
-@dataclass(frozen=True, kw_only=True)
-class Placement:
-    """What a pod needs so that it lands on a cluster's nodes and nowhere else."""
-
-    node_selector: Mapping[str, str]
-    tolerations: tuple[Mapping[str, Any], ...]
-
-
-def placement(provider: Mapping[str, Any]) -> Placement:
-    """Return where the pods of a cluster with this `spec.provider` go."""
-    existing = provider.get("existing") or {}
-    return Placement(
-        node_selector=dict(existing.get("nodeSelector") or {}), tolerations=tuple(existing.get("tolerations") or ())
-    )
+from trainyard_operator.providers.base import (
+    Capabilities,
+    Change,
+    Cluster,
+    Placement,
+    Surroundings,
+    Trouble,
+    slot_cpu,
+)
 
 
-def belongs(provider: Mapping[str, Any], node: Mapping[str, Any]) -> bool:
-    """Return whether `node` is one of the cluster's: it has every label of the selector."""
-    labels = node["metadata"].get("labels") or {}
-    return all(labels.get(key) == value for key, value in placement(provider).node_selector.items())
+class Existing:
+    """Nodes that are there, or that another autoscaler brings when pods wait for them."""
+
+    capabilities = Capabilities(scales=False)
+
+    def placement(self, cluster: Cluster) -> Placement:
+        """Return where the pods of a cluster go."""
+        return Placement(
+            node_selector=dict(cluster.spec.node_selector),
+            tolerations=tuple(toleration.to_json() for toleration in cluster.spec.tolerations),
+            slot_cpu=slot_cpu(cluster),
+        )
+
+    def belongs(self, cluster: Cluster, node: Mapping[str, Any]) -> bool:
+        """Return whether `node` is one of the cluster's: it has every label of the selector."""
+        labels = node["metadata"].get("labels") or {}
+        return all(labels.get(key) == value for key, value in cluster.spec.node_selector.items())
+
+    def plan(self, cluster: Cluster, surroundings: Surroundings) -> Change:  # noqa: ARG002 - one way for all
+        """Return nothing: the nodes are not this provider's to make."""
+        return Change()
+
+    def observe(self, cluster: Cluster, surroundings: Surroundings) -> Trouble | None:  # noqa: ARG002 - one way for all
+        """Return no trouble: what nodes there are is counted, and nothing else is known."""
+        return None

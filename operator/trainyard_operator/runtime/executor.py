@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
 from weakref import WeakValueDictionary
 
-from trainyard_operator.api.names import JOB, REGISTERED_MODEL, Kind
-from trainyard_operator.domain.plan import Plan, VersionCopy, VersionRequest
+from trainyard_operator.api.names import JOB, NODE_POOL, REGISTERED_MODEL, Kind
+from trainyard_operator.domain.plan import Deletion, Patch, Plan, VersionCopy, VersionRequest
 from trainyard_operator.domain.registry import allocate
 from trainyard_operator.kube.client import Client, find_one
 from trainyard_operator.kube.errors import AlreadyExists, ApiError, Conflict, NotFound
@@ -28,7 +29,7 @@ JsonObject = dict[str, Any]
 CopyVersion = Callable[[str, str, int, JsonObject], Awaitable[None]]
 
 _ALLOCATION_ATTEMPTS = 20
-_CHILD_KINDS: dict[str, Kind] = {kind.kind: kind for kind in (JOB, REGISTERED_MODEL)}
+_CHILD_KINDS: dict[str, Kind] = {kind.kind: kind for kind in (JOB, REGISTERED_MODEL, NODE_POOL)}
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +69,10 @@ class Executor:
             Where the API server refuses a step; those before it are done, those after it are not.
         """
         key = Key(kind.plural, parent["metadata"].get("namespace") or "", parent["metadata"]["name"])
+        for patch in plan.patch:
+            await self._patch(patch, key)
+        for deletion in plan.delete:
+            await self._delete(deletion)
         for child in plan.create:
             await self._create(child, parent, key)
         for request in plan.register:
@@ -83,13 +88,22 @@ class Executor:
                 # The status says it too; a story that is hard to tell must not be a reason to work again.
                 log.warning("an event was not posted: %s", error, extra={"object": _reference(kind, parent)})
 
+    async def _patch(self, wish: Patch, key: Key) -> None:
+        answer = await self._client.patch(wish.kind, wish.name, wish.body, namespace=wish.namespace or None)
+        own = (wish.kind.plural, wish.namespace, wish.name) == key
+        self._informer.take(wish.kind, answer, origin=key if own else None)
+
+    async def _delete(self, wish: Deletion) -> None:
+        with contextlib.suppress(NotFound):
+            await self._client.delete(wish.kind, wish.name, namespace=wish.namespace or None, uid=wish.uid)
+
     async def _create(self, child: JsonObject, parent: JsonObject, key: Key) -> None:
         kind = _CHILD_KINDS[child["kind"]]
         metadata = child["metadata"]
         try:
             answer = await self._client.create(kind, child)
         except AlreadyExists:
-            found = await find_one(self._client, kind, metadata["name"], namespace=metadata["namespace"])
+            found = await find_one(self._client, kind, metadata["name"], namespace=metadata.get("namespace", ""))
             if found is None:
                 raise  # deleted in this moment: the next attempt creates it
             if kind == JOB and not _owned_by(found, parent["metadata"]["uid"]):

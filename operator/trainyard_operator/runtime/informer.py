@@ -14,18 +14,27 @@ from trainyard_operator.api.names import (
     COMPUTE_CLUSTER,
     JOB,
     NODE,
+    NODE_CLAIM,
+    NODE_POOL,
     POD,
+    POOL_LABEL,
     REGISTERED_MODEL,
     TRAINING_JOB,
     TRAINING_JOB_LABEL,
     Kind,
+    pool_name,
 )
 from trainyard_operator.api.reasons import Phase
+from trainyard_operator.domain.admission import ENDED
+from trainyard_operator.domain.run_ending import has_finished
+from trainyard_operator.runtime.queuebook import QueueBook, clusters_of
 from trainyard_operator.runtime.queues import Key, Queues
 from trainyard_operator.runtime.store import Change, Store, key_of
 
 JsonObject = dict[str, Any]
 
+# Places in a queue shift in bursts; the runs in it hear of it after this long.
+PLACES_SECONDS = 2.0
 # Nodes and runs change in bursts; a cluster's counts follow at most this often.
 CLUSTER_SECONDS = 2.0
 
@@ -38,9 +47,15 @@ class Informer:
     """Keeps the store and tells the queues; never waits for anything."""
 
     def __init__(
-        self, *, store: Store, queues: Queues, malformed: Callable[[str], None] = lambda _plural: None
+        self,
+        *,
+        store: Store,
+        queues: Queues,
+        book: QueueBook,
+        malformed: Callable[[str], None] = lambda _plural: None,
     ) -> None:
         self._store = store
+        self._book = book
         self._queues = queues
         self._malformed = malformed
 
@@ -61,6 +76,7 @@ class Informer:
             log.exception("an object of kind %s is not readable", kind.kind)
             return
         if change:
+            self._book.heard(change)
             self._announce(change, origin)
 
     def run_changed(self, uid: str) -> None:
@@ -73,6 +89,14 @@ class Informer:
         for key, seconds in affected(change, store=self._store):
             if key != origin or _changed_by_others(change):
                 self._queues.add_after(key, seconds)
+        if moves_a_queue(change):
+            self._move(change)
+
+    def _move(self, change: Change) -> None:
+        for namespace, name in clusters_of(change, store=self._store):
+            self._queues.add(Key(COMPUTE_CLUSTER.plural, namespace, name))
+            for run in self._book.first((namespace, name)):
+                self._queues.add_after(Key(TRAINING_JOB.plural, *run), PLACES_SECONDS)
 
 
 def affected(change: Change, *, store: Store) -> Iterable[tuple[Key, float]]:
@@ -95,13 +119,40 @@ def affected(change: Change, *, store: Store) -> Iterable[tuple[Key, float]]:
             yield Key(TRAINING_JOB.plural, metadata.get("namespace") or "", name), 0.0
         if _occupied(change.old) != _occupied(change.new):
             yield from _all_clusters(store)
+    elif change.kind in {NODE_POOL, NODE_CLAIM}:
+        yield from _cluster_of_pool(change, store)
     elif change.kind == NODE and _without_version(change.old) != _without_version(change.new):
         yield from _all_clusters(store)
+
+
+def moves_a_queue(change: Change) -> bool:
+    """Return whether a run joins a cluster's queue, is let in, or leaves."""
+    if change.kind == JOB:
+        return _gate(change.old) != _gate(change.new)
+    if change.kind == TRAINING_JOB:
+        return change.new is None or _ended(change.old) != _ended(change.new)
+    return False
+
+
+def _gate(job: JsonObject | None) -> tuple[bool, bool] | None:
+    return (bool((job.get("spec") or {}).get("suspend")), has_finished(job)) if job else None
+
+
+def _ended(run: JsonObject | None) -> bool:
+    return _phase(run) in ENDED or bool(run and (run.get("spec") or {}).get("cancel"))
 
 
 def _all_clusters(store: Store) -> Iterable[tuple[Key, float]]:
     for cluster in store.list(COMPUTE_CLUSTER):
         yield _key(COMPUTE_CLUSTER, cluster), CLUSTER_SECONDS
+
+
+def _cluster_of_pool(change: Change, store: Store) -> Iterable[tuple[Key, float]]:
+    pool = (change.object["metadata"].get("labels") or {}).get(POOL_LABEL)
+    for cluster in store.list(COMPUTE_CLUSTER):
+        if pool_name(*key_of(cluster)) == pool:
+            # Karpenter writes its counts often; that a pool is ready is waited for.
+            yield _key(COMPUTE_CLUSTER, cluster), 0.0 if change.kind == NODE_POOL else CLUSTER_SECONDS / 4
 
 
 def _occupied(pod: JsonObject | None) -> str | None:
@@ -144,12 +195,16 @@ def _runs_that_wait_for(change: Change, store: Store) -> Iterable[tuple[Key, flo
     if _placing(change.old) == _placing(change.new):
         return
     namespace, name = key_of(change.object)
+    going = bool(change.object["metadata"].get("deletionTimestamp"))
     for run in store.list(TRAINING_JOB):
-        if run["metadata"].get("namespace") == namespace and _cluster_name(run) == name and _phase(run) in _UNPLACED:
+        if run["metadata"].get("namespace") != namespace or _cluster_name(run) != name:
+            continue
+        # What happens to a cluster is of interest to runs without a node, and its end to all of them.
+        if _phase(run) in _UNPLACED or (going and _phase(run) not in ENDED):
             yield _key(TRAINING_JOB, run), 0.0
 
 
-_UNPLACED = (None, Phase.PENDING)
+_UNPLACED = (None, Phase.PENDING, Phase.QUEUED, Phase.PROVISIONING)
 
 
 def _phase(obj: JsonObject | None) -> str | None:
@@ -167,7 +222,10 @@ def _placing(cluster: JsonObject | None) -> tuple[object, ...] | None:
         return None
     conditions = (cluster.get("status") or {}).get("conditions") or ()
     ready = next((c.get("status") for c in conditions if c.get("type") == "Ready"), None)
-    return cluster["metadata"].get("uid"), cluster["metadata"].get("generation"), ready
+    # What a run without a node is told comes from there too.
+    errors = tuple(e["lastTime"] for e in (cluster.get("status") or {}).get("errors") or ())
+    metadata = cluster["metadata"]
+    return metadata.get("uid"), metadata.get("generation"), metadata.get("deletionTimestamp"), ready, errors
 
 
 def _runs_of_versions(change: Change) -> Iterable[tuple[Key, float]]:

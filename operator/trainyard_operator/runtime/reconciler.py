@@ -100,7 +100,8 @@ class Reconciler:
         """Bring one object a step on; return what came of it."""
         kind = self._controller.kind
         parent = self._store.get(kind, key.namespace, key.name)
-        if parent is None or parent["metadata"].get("deletionTimestamp"):
+        # One that is going is only of interest where something of ours still has to go before it.
+        if parent is None or (parent["metadata"].get("deletionTimestamp") and not parent["metadata"].get("finalizers")):
             return "gone"
         async with asyncio.timeout(OBSERVE_SECONDS):
             view = await self._controller.observe(parent)

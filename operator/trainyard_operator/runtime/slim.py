@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from trainyard_operator.api.names import JOB, NODE, POD, TRAINING_JOB, Kind
+from trainyard_operator.api.names import JOB, NODE, NODE_CLAIM, POD, TRAINING_JOB, Kind
 
 JsonObject = dict[str, Any]
 
@@ -22,6 +22,7 @@ _METADATA = (
     "generation",
     "creationTimestamp",
     "deletionTimestamp",
+    "finalizers",
     "labels",
     "annotations",
     "ownerReferences",
@@ -74,7 +75,8 @@ def _training_job(obj: JsonObject) -> JsonObject:
 
 
 def _job(obj: JsonObject) -> JsonObject:
-    return {"status": obj.get("status") or {}}
+    suspended = bool((obj.get("spec") or {}).get("suspend"))
+    return {**({"spec": {"suspend": True}} if suspended else {}), "status": obj.get("status") or {}}
 
 
 def _pod(obj: JsonObject) -> JsonObject:
@@ -94,6 +96,11 @@ def _node(obj: JsonObject) -> JsonObject:
     }
 
 
+def _node_claim(obj: JsonObject) -> JsonObject:
+    node = (obj.get("status") or {}).get("nodeName")
+    return {"status": {"nodeName": node} if node else {}}
+
+
 def _without_heartbeat(condition: JsonObject) -> JsonObject:
     # Kubelets renew the heartbeat of every condition every few minutes, and nothing has changed.
     return {name: condition[name] for name in ("type", "status", "reason", "message") if name in condition}
@@ -104,4 +111,5 @@ _CUTS: dict[str, Callable[[JsonObject], JsonObject]] = {
     JOB.plural: _job,
     POD.plural: _pod,
     NODE.plural: _node,
+    NODE_CLAIM.plural: _node_claim,
 }

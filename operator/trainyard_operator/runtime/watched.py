@@ -8,7 +8,10 @@ from trainyard_operator.api.names import (
     COMPUTE_CLUSTER,
     JOB,
     NODE,
+    NODE_CLAIM,
+    NODE_POOL,
     POD,
+    POOL_LABEL,
     REGISTERED_MODEL,
     RUN_UID_LABEL,
     TRAINING_JOB,
@@ -32,6 +35,12 @@ WATCHED: tuple[Watched, ...] = (
     Watched(kind=COMPUTE_CLUSTER),
     Watched(kind=REGISTERED_MODEL),
     Watched(kind=TRAINING_JOB),
+)
+
+# Karpenter's kinds, where it is installed.
+POOLS: tuple[Watched, ...] = (
+    Watched(kind=NODE_POOL, label_selector=POOL_LABEL),
+    Watched(kind=NODE_CLAIM, label_selector=POOL_LABEL),
 )
 
 # The kinds that have a controller.

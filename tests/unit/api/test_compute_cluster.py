@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given, settings
 
 from tests.support.schemas import specs
-from trainyard_operator.api.compute_cluster import ComputeClusterSpec, ProviderType, Toleration
+from trainyard_operator.api.compute_cluster import (
+    ComputeClusterSpec,
+    DeletionPolicy,
+    NodeClassRef,
+    ProviderType,
+    Toleration,
+    VmPriority,
+)
 from trainyard_operator.api.fields import SpecError
 from trainyard_operator.api.names import COMPUTE_CLUSTER
 
@@ -20,7 +27,50 @@ def toleration(**over):
     return Toleration(**{**fields, **over})
 
 
-def test_every_field_is_read():
+NODE_CLASS = {"group": "karpenter.kwok.sh", "kind": "KWOKNodeClass", "name": "default"}
+
+
+def pool(**over):
+    """Return the spec of a cluster of Karpenter's; None removes a field."""
+    whole = {
+        "vmSize": "SMALL",
+        "scale": {"maxNodes": 4},
+        "provider": {"type": "Karpenter", "karpenter": {"nodeClassRef": NODE_CLASS}},
+        **over,
+    }
+    return {name: value for name, value in whole.items() if value is not None}
+
+
+def test_every_field_of_a_pool_is_read():
+    parsed = ComputeClusterSpec.parse(
+        pool(
+            vmPriority="LowPriority",
+            scale={"maxNodes": 7, "idleSecondsBeforeScaleDown": 0},
+            jobsPerNode=3,
+            provisioningTimeoutSeconds=60,
+            deletionPolicy="Retain",
+            cancelRunsOnDelete=True,
+            queue={"paused": True},
+        )
+    )
+    assert parsed == ComputeClusterSpec(
+        provider=ProviderType.KARPENTER,
+        node_selector={},
+        tolerations=(),
+        node_class=NodeClassRef(**NODE_CLASS),
+        vm_size="SMALL",
+        vm_priority=VmPriority.LOW_PRIORITY,
+        max_nodes=7,
+        idle_seconds=0,
+        jobs_per_node=3,
+        provisioning_seconds=60,
+        deletion_policy=DeletionPolicy.RETAIN,
+        cancel_runs=True,
+        paused=True,
+    )
+
+
+def test_every_field_of_existing_nodes_is_read():
     tolerations = [
         {"key": "pool", "operator": "Equal", "value": "train", "effect": "NoSchedule"},
         {"operator": "Exists"},
@@ -35,6 +85,16 @@ def test_every_field_is_read():
             toleration(operator="Exists"),
             toleration(key="a.b/c", operator="Exists", effect="NoExecute", toleration_seconds=0),
         ),
+        node_class=None,
+        vm_size=None,
+        vm_priority=VmPriority.DEDICATED,
+        max_nodes=None,
+        idle_seconds=120,
+        jobs_per_node=1,
+        provisioning_seconds=900,
+        deletion_policy=DeletionPolicy.DELETE,
+        cancel_runs=False,
+        paused=False,
     )
     assert [item.to_json() for item in parsed.tolerations] == tolerations
 
@@ -46,7 +106,7 @@ def test_an_empty_provider_has_every_node():
 @pytest.mark.parametrize(
     ("broken", "message"),
     [
-        pytest.param(None, "spec.provider.type is None: it must be Existing", id="nothing"),
+        pytest.param(None, "spec.provider.type is None: it must be one of Existing, Karpenter", id="nothing"),
         pytest.param({"provider": {"type": "EKS"}}, "spec.provider.type is 'EKS'", id="another provider"),
         pytest.param({"provider": {"type": "Existing"}}, "spec.provider.existing is missing", id="no settings"),
         pytest.param(spec(nodeSelector={"a b": "c"}), "nodeSelector has the key 'a b'", id="key that is no label's"),
@@ -75,6 +135,16 @@ def test_an_empty_provider_has_every_node():
             "[0].tolerationSeconds must be a whole number",
             id="seconds as text",
         ),
+        pytest.param(pool(vmSize=None), "spec.vmSize is missing", id="pool of no size"),
+        pytest.param(pool(scale={}), "spec.scale.maxNodes is missing", id="pool without a limit"),
+        pytest.param(pool(scale={"maxNodes": -1}), "spec.scale.maxNodes is -1", id="negative limit"),
+        pytest.param(pool(scale={"maxNodes": True}), "must be a whole number: it is a boolean", id="limit as boolean"),
+        pytest.param(pool(vmPriority="Spot"), "it must be one of Dedicated, LowPriority", id="priority"),
+        pytest.param(pool(queue={"paused": "yes"}), "spec.queue.paused must be true or false", id="paused as text"),
+        pytest.param(pool(provider={"type": "Karpenter"}), "nodeClassRef.group must be text", id="no node class"),
+        pytest.param(
+            pool(provider={"type": "Karpenter", "existing": {}}), "spec.provider.existing is given, but", id="both"
+        ),
     ],
 )
 def test_a_spec_that_cannot_work_is_refused_in_words_that_help(broken, message):
@@ -87,4 +157,5 @@ def test_a_spec_that_cannot_work_is_refused_in_words_that_help(broken, message):
 @given(specs(COMPUTE_CLUSTER))
 def test_what_the_schema_admits_is_understood(admitted):
     parsed = ComputeClusterSpec.parse(admitted)
-    assert parsed.node_selector == admitted["provider"]["existing"].get("nodeSelector", {})
+    assert parsed.provider == admitted["provider"]["type"]
+    assert parsed.node_selector == admitted["provider"].get("existing", {}).get("nodeSelector", {})

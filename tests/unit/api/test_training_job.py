@@ -39,6 +39,8 @@ def test_only_a_source_is_needed_and_the_rest_has_defaults():
         requests={},
         limits={},
         models=(),
+        priority=0,
+        cancel=False,
     )
 
 
@@ -54,6 +56,8 @@ def test_every_field_is_read():
             "inputs": [{"name": "data", "datastore": {"path": "mnist/"}}, {"name": "all", "datastore": {}}],
             "environment": {"image": "python:3.13-slim", "variables": [{"name": "A", "value": "b"}, {"name": "C"}]},
             "resources": {"requests": {"cpu": 1, "memory": "1Gi"}, "limits": {"cpu": "1500m"}},
+            "priority": 5,
+            "cancel": True,
             "models": [
                 {"name": "sklearn_mnist", "path": "outputs/m.pkl", "description": "Digits.", "tags": {"data": "mnist"}},
                 {"name": "all", "path": "outputs"},
@@ -77,6 +81,8 @@ def test_every_field_is_read():
             ModelSpec(name="sklearn_mnist", path="outputs/m.pkl", description="Digits.", tags={"data": "mnist"}),
             ModelSpec(name="all", path="outputs", description=None, tags={}),
         ),
+        priority=5,
+        cancel=True,
     )
     assert parsed.argv == [
         "--quick", "true", "--regularization", "0.8", "--seed", "null", "--data-folder", "/inputs/data",

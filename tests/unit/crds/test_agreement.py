@@ -9,9 +9,10 @@ import pytest
 from tests.support.schemas import schema, walk
 from trainyard.contract import INPUTS_DIR, MAX_METRICS, MAX_PATH_BYTES
 from trainyard_operator.api import compute_cluster, fields, names, training_job
-from trainyard_operator.api.compute_cluster import ComputeClusterSpec, Toleration
+from trainyard_operator.api.compute_cluster import ComputeClusterSpec, NodeClassRef, Toleration
 from trainyard_operator.api.registered_model import RegisteredModelSpec
 from trainyard_operator.api.training_job import InputSpec, ModelSpec, TrainingJobSpec
+from trainyard_operator.domain import cluster_nodes, cluster_status
 from trainyard_operator.domain.registry import MAX_VERSIONS, version_key
 
 # A schema's leaf, a value for it, the attribute that gives it back, and what that is where it differs from the value.
@@ -36,8 +37,22 @@ TRAINING_JOB = [
     ("models[].path", "outputs/m", "models.0.path", "outputs/m"),
     ("models[].description", "Text.", "models.0.description", "Text."),
     ("models[].tags{}", {"k": "v"}, "models.0.tags", {"k": "v"}),
+    ("priority", 7, "priority", 7),
+    ("cancel", True, "cancel", True),
 ]
 COMPUTE_CLUSTER = [
+    ("vmSize", "SMALL", "vm_size", "SMALL"),
+    ("vmPriority", "Dedicated", "vm_priority", "Dedicated"),
+    ("scale.maxNodes", 4, "max_nodes", 4),
+    ("scale.idleSecondsBeforeScaleDown", 60, "idle_seconds", 60),
+    ("jobsPerNode", 2, "jobs_per_node", 2),
+    ("provisioningTimeoutSeconds", 100, "provisioning_seconds", 100),
+    ("deletionPolicy", "Retain", "deletion_policy", "Retain"),
+    ("cancelRunsOnDelete", True, "cancel_runs", True),
+    ("queue.paused", True, "paused", True),
+    ("provider.karpenter.nodeClassRef.group", "karpenter.k8s.aws", "node_class.group", "karpenter.k8s.aws"),
+    ("provider.karpenter.nodeClassRef.kind", "EC2NodeClass", "node_class.kind", "EC2NodeClass"),
+    ("provider.karpenter.nodeClassRef.name", "default", "node_class.name", "default"),
     ("provider.type", "Existing", "provider", "Existing"),
     ("provider.existing.nodeSelector{}", {"pool": "a"}, "node_selector", {"pool": "a"}),
     ("provider.existing.tolerations[].key", "pool", "tolerations.0.key", "pool"),
@@ -53,7 +68,7 @@ REGISTERED_MODEL = [
 ]
 TABLES = {
     "trainingjobs": (TRAINING_JOB, TrainingJobSpec, [InputSpec, ModelSpec]),
-    "computeclusters": (COMPUTE_CLUSTER, ComputeClusterSpec, [Toleration]),
+    "computeclusters": (COMPUTE_CLUSTER, ComputeClusterSpec, [Toleration, NodeClassRef]),
     "registeredmodels": (REGISTERED_MODEL, RegisteredModelSpec, []),
 }
 
@@ -108,9 +123,14 @@ def test_every_attribute_of_the_types_is_in_the_table(plural):
 )
 def test_a_value_of_the_schema_comes_back_from_the_parsed_type(plural, row):
     rows, whole, _ = TABLES[plural]
-    # A source has exactly one of the two.
+    # A source has exactly one of the two, and so has a provider.
     other = {"source.inline{}": "source.configMapRef.name"}.get(row[0], "source.inline{}")
-    parsed = whole.parse(build(rows_without(rows, other)))
+    spec = build(rows_without(rows, other))
+    if row[0].startswith("provider.karpenter"):
+        spec["provider"] = {"type": "Karpenter", "karpenter": spec["provider"]["karpenter"]}
+    elif "provider" in spec:
+        del spec["provider"]["karpenter"]
+    parsed = whole.parse(spec)
     assert look_up(parsed, row[2]) == row[3]
 
 
@@ -162,6 +182,64 @@ def node_at(plural, path):
             ("trainingjobs", "spec.models[].tags", "maxProperties", fields.MAX_TAGS),
             ("trainingjobs", "spec.models[].tags{}", "maxLength", fields.MAX_TAG_VALUE),
             ("trainingjobs", "status.metrics", "maxProperties", MAX_METRICS),
+            ("trainingjobs", "spec.priority", "minimum", -training_job.MAX_PRIORITY),
+            ("trainingjobs", "spec.priority", "maximum", training_job.MAX_PRIORITY),
+            ("computeclusters", "spec.vmSize", "maxLength", compute_cluster.MAX_VM_SIZE),
+            ("computeclusters", "spec.vmSize", "pattern", compute_cluster.VM_SIZE.pattern),
+            ("computeclusters", "spec.vmPriority", "enum", list(compute_cluster.VmPriority)),
+            ("computeclusters", "spec.scale.maxNodes", "maximum", compute_cluster.MAX_NODES),
+            (
+                "computeclusters",
+                "spec.scale.idleSecondsBeforeScaleDown",
+                "default",
+                compute_cluster.DEFAULT_IDLE_SECONDS,
+            ),
+            ("computeclusters", "spec.scale.idleSecondsBeforeScaleDown", "maximum", compute_cluster.MAX_IDLE_SECONDS),
+            ("computeclusters", "spec.jobsPerNode", "maximum", compute_cluster.MAX_JOBS_PER_NODE),
+            (
+                "computeclusters",
+                "spec.provisioningTimeoutSeconds",
+                "default",
+                compute_cluster.DEFAULT_PROVISIONING_SECONDS,
+            ),
+            (
+                "computeclusters",
+                "spec.provisioningTimeoutSeconds",
+                "minimum",
+                compute_cluster.LEAST_PROVISIONING_SECONDS,
+            ),
+            (
+                "computeclusters",
+                "spec.provisioningTimeoutSeconds",
+                "maximum",
+                compute_cluster.MAX_PROVISIONING_SECONDS,
+            ),
+            ("computeclusters", "spec.deletionPolicy", "enum", list(compute_cluster.DeletionPolicy)),
+            (
+                "computeclusters",
+                "spec.provider.karpenter.nodeClassRef.group",
+                "pattern",
+                compute_cluster.API_GROUP.pattern,
+            ),
+            (
+                "computeclusters",
+                "spec.provider.karpenter.nodeClassRef.kind",
+                "pattern",
+                compute_cluster.KIND_NAME.pattern,
+            ),
+            (
+                "computeclusters",
+                "spec.provider.karpenter.nodeClassRef.name",
+                "maxLength",
+                compute_cluster.MAX_NODE_CLASS_NAME,
+            ),
+            ("computeclusters", "status.nodes", "maxItems", cluster_status.MAX_NODES_SHOWN),
+            (
+                "computeclusters",
+                "status.nodes[].state",
+                "enum",
+                list(cluster_nodes.STATES),
+            ),
             ("computeclusters", "spec.provider.type", "enum", list(compute_cluster.ProviderType)),
             ("computeclusters", "spec.provider.existing.nodeSelector", "maxProperties", compute_cluster.MAX_LABELS),
             ("computeclusters", "spec.provider.existing.nodeSelector{}", "pattern", fields.LABEL_VALUE.pattern),

@@ -64,6 +64,7 @@ def test_a_field_is_bounded(node):
         "array": {"maxItems", "items", "x-kubernetes-list-type"},
         "integer": {"minimum", "maximum"},
         "number": {"minimum", "maximum"},
+        "boolean": set(),
         "object": {"maxProperties"} if "additionalProperties" in node else {"properties"},
         None: {"maxLength", "pattern"},
     }[node.get("type")]

@@ -44,7 +44,7 @@ def training_job(*, status=None, **spec):
     }
 
 
-def job(*, complete=False, failed=None):
+def job(*, complete=False, failed=None, suspended=False):
     """Return the run's Job; `failed` is the reason of its Failed condition."""
     conditions = []
     if complete:
@@ -53,6 +53,7 @@ def job(*, complete=False, failed=None):
         conditions.append({"type": "Failed", "status": "True", "reason": failed, "message": "Job has reached an end"})
     return {
         "metadata": {"name": job_name("run-a", UID), "namespace": "default", "uid": "job-uid"},
+        "spec": {"suspend": True} if suspended else {},
         "status": {"conditions": conditions},
     }
 
@@ -174,3 +175,26 @@ def version(number, *, key="k", state="Ready", name="sklearn_mnist", **over):
         **({"uri": f"s3://b/models/default/{name}/{number}/"} if state == "Ready" else {}),
         **over,
     }
+
+
+def cluster(*, name="lab", status=None, finalizers=(), deleting=False, **spec):
+    """Return a ComputeCluster of existing nodes with the label ``pool: a``, and `spec` over it."""
+    provider = {"type": "Existing", "existing": {"nodeSelector": {"pool": "a"}}}
+    meta = {"name": name, "namespace": "default", "uid": f"uid-{name}", "generation": 1, "resourceVersion": "7"}
+    if finalizers:
+        meta["finalizers"] = list(finalizers)
+    if deleting:
+        meta["deletionTimestamp"] = "2026-11-23T12:00:00Z"
+    return {"metadata": meta, "spec": {"provider": provider, **spec}, "status": status or {}}
+
+
+def pool(*, max_nodes=4, idle=60, **over):
+    """Return a ComputeCluster of the provider Karpenter; see `cluster` for `over`."""
+    reference = {"group": "karpenter.kwok.sh", "kind": "KWOKNodeClass", "name": "default"}
+    whole = {
+        "vmSize": "SMALL",
+        "scale": {"maxNodes": max_nodes, "idleSecondsBeforeScaleDown": idle},
+        "provider": {"type": "Karpenter", "karpenter": {"nodeClassRef": reference}},
+        **over,
+    }
+    return cluster(**whole)

@@ -1,15 +1,30 @@
-"""Counting nodes by state."""
+"""Planning clusters: their nodes, their pool, their queue, and their end."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
+
 import pytest
 
-from tests.unit.domain.builders import NOW
-from trainyard_operator.domain.compute_cluster import ClusterView, node_state, plan_compute_cluster
+from tests.unit.domain.builders import NOW, cluster, pool
+from trainyard_operator.api.names import FINALIZER, POOL_LABEL, pool_name
+from trainyard_operator.api.sizes import Catalogue
+from trainyard_operator.domain.cluster_nodes import node_facts
+from trainyard_operator.domain.cluster_status import Shortage
+from trainyard_operator.domain.compute_cluster import ClusterView, Unplaced, plan_compute_cluster
+from trainyard_operator.domain.conditions import find, timestamp
+from trainyard_operator.domain.queueing import Entry, Queue
+from trainyard_operator.providers.base import Surroundings
+from trainyard_operator.providers.choice import read_cluster
+from trainyard_operator.providers.karpenter import node_pool
+
+CATALOGUE = Catalogue.parse({"SMALL": {"cpu": "2", "memory": "8Gi"}})
+POOL = pool_name("default", "lab")
 
 
 def node(name="n1", *, ready="True", reason="KubeletReady", labels=None, taints=(), cordoned=False, deleting=False):
-    meta = {"name": name, "labels": {"pool": "a"} if labels is None else labels}
+    meta = {"name": name, "labels": {"pool": "a", POOL_LABEL: POOL} if labels is None else labels}
     if deleting:
         meta["deletionTimestamp"] = "2026-11-23T12:00:00Z"
     conditions = [{"type": "Ready", "status": ready, "reason": reason}] if ready else []
@@ -17,40 +32,81 @@ def node(name="n1", *, ready="True", reason="KubeletReady", labels=None, taints=
     return {"metadata": meta, "spec": spec, "status": {"conditions": conditions}}
 
 
-def cluster(**existing):
-    provider = {"type": "Existing", "existing": {"nodeSelector": {"pool": "a"}, **existing}}
+def claim(name="c1", *, node_name=None):
     return {
-        "metadata": {"name": "lab", "namespace": "default", "uid": "u", "generation": 1},
-        "spec": {"provider": provider},
+        "metadata": {"name": name, "labels": {POOL_LABEL: POOL}},
+        "status": {"nodeName": node_name} if node_name else {},
     }
 
 
+def entry(name, **over):
+    fields = {"uid": f"uid-{name}", "namespace": "default", "name": name, "priority": 0, "created": timestamp(NOW)}
+    return Entry(**{**fields, **over})
+
+
+def made(parent, *, ready="True", reason="", message=""):
+    """Return the NodePool that the API server has for `parent`, with Karpenter's word on it."""
+    found = node_pool(read_cluster(parent, CATALOGUE))
+    found["metadata"]["uid"] = "uid-pool"
+    conditions = [{"type": "Ready", "status": ready, "reason": "Ready", "message": ""}]
+    if reason:
+        conditions.append({"type": "NodeClassReady", "status": "False", "reason": reason, "message": message})
+    return {**found, "status": {"conditions": conditions}}
+
+
+def held(**over):
+    return pool(finalizers=[FINALIZER], **over)
+
+
+def seen(parent, **over):
+    """Return what there is around a pool that Karpenter has taken up."""
+    surroundings = Surroundings(pool=made(parent), claims=over.pop("claims", ()))
+    return ClusterView(**{"catalogue": CATALOGUE, "surroundings": surroundings, **over})
+
+
+def after(parent, plan):
+    return {**parent, "status": plan.status} if plan.status is not None else parent
+
+
+def at_rest(parent, view):
+    """Return `parent` with the status that it has when nothing more happens."""
+    return after(parent, plan_compute_cluster(parent, view, NOW))
+
+
 @pytest.mark.parametrize(
-    ("facts", "busy", "state"),
+    ("facts", "runs", "state"),
     [
-        pytest.param({}, frozenset(), "idle", id="ready and empty"),
-        pytest.param({}, frozenset({"n1"}), "running", id="ready with a run"),
-        pytest.param({"cordoned": True}, frozenset(), "unusable", id="cordoned and empty"),
-        pytest.param({"cordoned": True}, frozenset({"n1"}), "running", id="cordoned with a run"),
-        pytest.param({"ready": None}, frozenset(), "preparing", id="no condition yet"),
-        pytest.param({"ready": "False", "reason": "KubeletNotReady"}, frozenset(), "preparing", id="not ready yet"),
-        pytest.param({"ready": "Unknown", "reason": "NodeStatusUnknown"}, frozenset({"n1"}), "unusable", id="silent"),
-        pytest.param({"deleting": True}, frozenset({"n1"}), "leaving", id="being deleted"),
-        pytest.param({"taints": ["ToBeDeletedByClusterAutoscaler"]}, frozenset(), "leaving", id="being scaled down"),
+        pytest.param({}, [], "idle", id="ready and empty"),
+        pytest.param({}, ["a"], "running", id="ready with a run"),
+        pytest.param({"cordoned": True}, [], "unusable", id="cordoned and empty"),
+        pytest.param({"cordoned": True}, ["a"], "running", id="cordoned with a run"),
+        pytest.param({"ready": None}, [], "preparing", id="no condition yet"),
+        pytest.param({"taints": ["karpenter.sh/unregistered"]}, [], "preparing", id="not registered yet"),
+        pytest.param({"ready": "False", "reason": "KubeletNotReady"}, [], "preparing", id="not ready yet"),
+        pytest.param({"ready": "Unknown", "reason": "NodeStatusUnknown"}, ["a"], "unusable", id="silent"),
+        pytest.param({"deleting": True}, [], "leaving", id="being deleted"),
+        pytest.param({"deleting": True}, ["a"], "preempted", id="being deleted under a run"),
+        pytest.param({"taints": ["ToBeDeletedByClusterAutoscaler"]}, [], "leaving", id="being scaled down"),
+        pytest.param({"taints": ["karpenter.sh/disrupted"]}, ["a"], "preempted", id="being reclaimed"),
     ],
 )
-def test_each_node_is_in_one_named_state(facts, busy, state):
-    assert node_state(node(**facts), busy=busy) == state
+def test_each_node_is_in_one_named_state(facts, runs, state):
+    assert node_facts(node(**facts), runs=runs).state == state
 
 
 def test_only_nodes_with_all_labels_are_counted_and_a_converged_cluster_plans_nothing():
     nodes = (node(), node("n2"), node("other", labels={"pool": "b"}))
-    seen = ClusterView(nodes=nodes, busy=frozenset({"n2"}))
-    plan = plan_compute_cluster(cluster(), seen, NOW)
+    view = ClusterView(nodes=nodes, runs_on={"n2": ["a"]})
+    plan = plan_compute_cluster(cluster(), view, NOW)
     assert plan.status["currentNodeCount"] == 2
-    assert plan.status["nodeStateCounts"] == {"idle": 1, "running": 1, "preparing": 0, "unusable": 0, "leaving": 0}
+    assert {state: count for state, count in plan.status["nodeStateCounts"].items() if count} == {
+        "idle": 1,
+        "running": 1,
+    }
+    assert plan.status["nodesSummary"] == "2/2"
     assert plan.status["conditions"][0]["status"] == "True"
-    assert plan_compute_cluster({**cluster(), "status": plan.status}, seen, NOW).status is None
+    later = plan_compute_cluster(after(cluster(), plan), view, NOW + timedelta(hours=1))
+    assert later.status is None
 
 
 @pytest.mark.parametrize(
@@ -64,3 +120,232 @@ def test_a_cluster_that_can_take_nothing_says_so(nodes, reason):
     plan = plan_compute_cluster(cluster(), ClusterView(nodes=nodes), NOW)
     assert plan.status["conditions"][0]["reason"] == reason
     assert [event.type for event in plan.events] == ["Warning"]
+
+
+def test_a_new_pool_is_held_by_a_finalizer_before_its_node_pool_is_made():
+    plan = plan_compute_cluster(pool(), ClusterView(catalogue=CATALOGUE), NOW)
+    (patch,) = plan.patch
+    assert patch.body["metadata"]["finalizers"] == [FINALIZER]
+    assert patch.body["metadata"]["resourceVersion"] == "7"
+    (created,) = plan.create
+    assert created["kind"] == "NodePool"
+    assert plan.status["provisioningState"] == "Creating"
+
+
+def test_a_node_pool_says_what_the_cluster_says():
+    spec = node_pool(read_cluster(held(max_nodes=3, idle=45, vmPriority="LowPriority"), CATALOGUE))["spec"]
+    assert spec["limits"] == {"nodes": "3"}
+    assert spec["disruption"] == {
+        "consolidationPolicy": "WhenEmpty", "consolidateAfter": "45s", "budgets": [{"nodes": "100%"}],
+    }  # fmt: skip
+    template = spec["template"]["spec"]
+    assert template["expireAfter"] == "Never"
+    assert {r["key"]: r["values"] for r in template["requirements"]} == {
+        "karpenter.sh/capacity-type": ["spot"],
+        "node.kubernetes.io/instance-type": ["SMALL"],
+    }
+    assert template["taints"] == [{"key": POOL_LABEL, "value": POOL, "effect": "NoSchedule"}]
+
+
+def test_a_change_of_scale_patches_the_pool_and_nothing_else():
+    parent = held()
+    old = made(parent)
+    wider = held(max_nodes=9)
+    plan = plan_compute_cluster(wider, ClusterView(catalogue=CATALOGUE, surroundings=Surroundings(pool=old)), NOW)
+    (patch,) = plan.patch
+    assert patch.body["spec"]["limits"] == {"nodes": "9"}
+    assert plan.create == ()
+
+
+def test_defaults_that_the_api_server_adds_to_a_pool_are_no_difference():
+    parent = held()
+    full = made(parent)
+    full["spec"]["weight"] = 1
+    full["spec"]["template"]["spec"]["terminationGracePeriod"] = "1h"
+    plan = plan_compute_cluster(parent, ClusterView(catalogue=CATALOGUE, surroundings=Surroundings(pool=full)), NOW)
+    assert plan.patch == ()
+
+
+@pytest.mark.parametrize(
+    ("surroundings", "reason", "words"),
+    [
+        pytest.param(Surroundings(installed=False), "ProviderNotInstalled", "install Karpenter", id="no Karpenter"),
+        pytest.param(
+            Surroundings(pool={"metadata": {"name": POOL, "uid": "x"}, "spec": {}}), "PoolNotOurs", POOL, id="foreign pool"
+        ),
+        pytest.param(
+            Surroundings(pool=made(held(), ready="False", reason="NodeClassNotFound", message="NodeClass not found on cluster")),
+            "PoolNotReady",
+            "NodeClassNotFound",
+            id="missing node class",
+        ),
+    ],
+)  # fmt: skip
+def test_a_pool_that_cannot_bring_nodes_says_why_and_lets_nobody_in(surroundings, reason, words):
+    view = ClusterView(catalogue=CATALOGUE, surroundings=surroundings, queue=Queue(waiting=[entry("a")]))
+    plan = plan_compute_cluster(held(), view, NOW)
+    assert find(plan.status, "Ready")["reason"] == reason
+    assert words in find(plan.status, "Ready")["message"]
+    assert find(plan.status, "Stalled")["status"] == "True"
+    assert plan.status["provisioningState"] == "Failed"
+    assert plan.admitted == ()
+    assert [event.reason for event in plan.events] == [reason]
+
+
+def test_an_unknown_size_fails_the_cluster_and_lists_the_sizes():
+    plan = plan_compute_cluster(held(vmSize="HUGE"), ClusterView(catalogue=CATALOGUE), NOW)
+    assert find(plan.status, "Stalled")["reason"] == "InvalidSpec"
+    assert "use one of SMALL" in find(plan.status, "Stalled")["message"]
+    assert plan.create == plan.patch == ()
+
+
+def test_runs_are_let_in_by_their_jobs_up_to_the_limit():
+    parent = held(max_nodes=2)
+    view = seen(parent, queue=Queue(waiting=[entry("a"), entry("b")], admitted={"x": entry("x")}))
+    ready = at_rest(parent, view)
+    plan = plan_compute_cluster(ready, view, NOW)
+    assert [e.name for e in plan.admitted] == ["a"]
+    assert [(p.kind.kind, p.name, p.body) for p in plan.patch] == [("Job", "a-uid-a", {"spec": {"suspend": False}})]
+
+
+@pytest.mark.parametrize(
+    "over",
+    [
+        pytest.param({"queue": {"paused": True}}, id="paused"),
+        pytest.param({"max_nodes": 0}, id="no nodes allowed"),
+    ],
+)
+def test_nobody_is_let_in_while_the_cluster_is_closed(over):
+    parent = held(**over)
+    view = seen(parent, queue=Queue(waiting=[entry("a")]))
+    assert plan_compute_cluster(at_rest(parent, view), view, NOW).admitted == ()
+
+
+def unplaced(name, seconds):
+    since = NOW - timedelta(seconds=seconds)
+    return Unplaced(entry=entry(name, since=since), job={"metadata": {"name": name}}, since=since)
+
+
+def test_a_run_that_finds_no_node_in_time_goes_back_to_the_queue_and_waits_longer_each_time():
+    parent = held(provisioningTimeoutSeconds=60)
+    late = unplaced("a", 61)
+    view = seen(parent, queue=Queue(admitted={"uid-a": late.entry}), unplaced=[late, unplaced("b", 10)])
+    plan = plan_compute_cluster(parent, view, NOW)
+    (patch,) = plan.patch
+    assert patch.name == "a-uid-a"
+    assert patch.body["spec"] == {"suspend": True}
+    note = patch.body["metadata"]["annotations"]
+    assert list(note.values()) == ['{"times": 1, "until": "2026-11-23T12:00:30Z"}']
+    again = replace(late, job={"metadata": {"name": "a", "annotations": note}})
+    second = plan_compute_cluster(parent, replace(view, unplaced=[again]), NOW).patch[0]
+    assert '"times": 2, "until": "2026-11-23T12:01:00Z"' in next(iter(second.body["metadata"]["annotations"].values()))
+
+
+def test_while_a_run_waits_for_a_node_the_provider_is_asked_again_and_its_words_are_kept_once():
+    parent = held()
+    said = Shortage(code="InsufficientCapacity", message="no m5.large in zone a", first=NOW, last=NOW, count=3)
+    view = seen(parent, unplaced=[unplaced("a", 10)], shortages=[said])
+    plan = plan_compute_cluster(parent, view, NOW)
+    assert plan.requeue_after == 5
+    (error,) = plan.status["errors"]
+    assert (error["code"], error["message"], error["count"]) == ("InsufficientCapacity", "no m5.large in zone a", 3)
+    later = replace(said, last=NOW + timedelta(seconds=9), count=4)
+    again = plan_compute_cluster(after(parent, plan), replace(view, shortages=[later]), NOW + timedelta(seconds=9))
+    (error,) = again.status["errors"]
+    assert (error["firstTime"], error["count"]) == (timestamp(NOW), 4)
+
+
+def test_idle_nodes_are_counted_down_and_usage_adds_up():
+    parent = held(idle=60)
+    busy = seen(parent, nodes=[node()], runs_on={"n1": ["a"]}, queue=Queue(admitted={"a": entry("a")}))
+    running = at_rest(parent, busy)
+    assert "idleSince" not in running["status"]
+    empty = seen(parent, nodes=[node()])
+    idle = after(running, plan_compute_cluster(running, empty, NOW + timedelta(seconds=100)))
+    assert idle["status"]["idleSince"] == "2026-11-23T12:01:40Z"
+    assert idle["status"]["scaleDownDue"] == "2026-11-23T12:02:40Z"
+    gone = after(idle, plan_compute_cluster(idle, seen(parent), NOW + timedelta(seconds=170)))
+    assert "idleSince" not in gone["status"]
+    usage = gone["status"]["usage"]
+    assert (usage["nodeSeconds"], usage["idleNodeSeconds"], usage["preemptions"]) == (170, 70, 0)
+    assert find(gone["status"], "Ready")["reason"] == "ScalesFromZero"
+
+
+def test_a_node_that_is_taken_from_a_run_is_counted_as_preempted_once():
+    parent = held()
+    queue = Queue(admitted={"uid-a": entry("a")})
+    running = at_rest(parent, seen(parent, nodes=[node()], runs_on={"n1": ["a"]}, queue=queue))
+    leaving = seen(parent, nodes=[node(deleting=True)], runs_on={"n1": ["a"]}, queue=queue)
+    warned = after(running, plan_compute_cluster(running, leaving, NOW + timedelta(seconds=5)))
+    assert warned["status"]["nodeStateCounts"]["preempted"] == 1
+    assert warned["status"]["usage"]["preemptions"] == 1
+    gone = after(warned, plan_compute_cluster(warned, seen(parent, queue=queue), NOW + timedelta(seconds=9)))
+    assert gone["status"]["usage"]["preemptions"] == 1
+
+
+def test_a_node_that_vanishes_under_a_run_is_counted_too_and_one_whose_run_has_ended_is_not():
+    parent = held()
+    queue = Queue(admitted={"uid-a": entry("a")})
+    running = at_rest(parent, seen(parent, nodes=[node()], runs_on={"n1": ["a"]}, queue=queue))
+    moment = NOW + timedelta(seconds=5)
+    assert plan_compute_cluster(running, seen(parent, queue=queue), moment).status["usage"]["preemptions"] == 1
+    assert plan_compute_cluster(running, seen(parent), moment).status["usage"]["preemptions"] == 0
+
+
+def test_machines_that_were_asked_for_count_as_preparing_and_the_cluster_as_resizing():
+    parent = held()
+    queue = Queue(admitted={"uid-a": entry("a")})
+    view = seen(parent, claims=[claim("c1"), claim("c2", node_name="n1")], nodes=[node()], queue=queue)
+    status = plan_compute_cluster(parent, view, NOW).status
+    assert status["nodeStateCounts"]["preparing"] == 1
+    assert (status["currentNodeCount"], status["targetNodeCount"]) == (1, 2)
+    assert status["allocationState"] == "Resizing"
+    assert status["nodesSummary"] == "1/4"
+
+
+def test_what_only_says_more_is_written_every_two_seconds_at_most():
+    parent = at_rest(held(), seen(held()))
+    view = seen(parent, queue=Queue(waiting=[], admitted={"uid-a": entry("a")}), last_write=NOW)
+    soon = plan_compute_cluster(parent, view, NOW + timedelta(seconds=0.5))
+    assert soon.status is None
+    assert soon.requeue_after == 1.5
+    assert plan_compute_cluster(parent, view, NOW + timedelta(seconds=2)).status["queue"]["running"] == 1
+
+
+def deleting(**over):
+    return held(deleting=True, **over)
+
+
+def test_a_cluster_waits_for_its_runs_before_it_goes_and_says_how_to_hurry():
+    parent = deleting()
+    view = seen(parent, queue=Queue(admitted={"uid-a": entry("a")}), nodes=[node()])
+    plan = plan_compute_cluster(parent, view, NOW)
+    assert plan.delete == plan.patch == ()
+    condition = find(plan.status, "Deleting")
+    assert condition["reason"] == "WaitingForRuns"
+    assert "spec.cancelRunsOnDelete" in condition["message"]
+    assert plan.status["provisioningState"] == "Deleting"
+
+
+def test_then_its_pool_is_deleted_and_it_goes_when_the_last_node_has_gone():
+    parent = deleting()
+    view = seen(parent, nodes=[node()], claims=[claim()])
+    (deletion,) = plan_compute_cluster(parent, view, NOW).delete
+    assert (deletion.kind.kind, deletion.name, deletion.uid) == ("NodePool", POOL, "uid-pool")
+    waiting = ClusterView(catalogue=CATALOGUE, nodes=[node()])
+    assert plan_compute_cluster(parent, waiting, NOW).patch == ()
+    (patch,) = plan_compute_cluster(parent, ClusterView(catalogue=CATALOGUE), NOW).patch
+    assert patch.body["metadata"]["finalizers"] == []
+
+
+@pytest.mark.parametrize(
+    "parent",
+    [
+        pytest.param(deleting(deletionPolicy="Retain"), id="its pool is to stay"),
+        pytest.param(deleting(vmSize="HUGE"), id="its spec cannot work"),
+    ],
+)
+def test_a_cluster_that_has_nothing_to_remove_goes_at_once(parent):
+    plan = plan_compute_cluster(parent, ClusterView(catalogue=CATALOGUE, nodes=[node()]), NOW)
+    assert plan.delete == ()
+    assert plan.patch[0].body["metadata"]["finalizers"] == []

@@ -6,13 +6,13 @@ import pytest
 
 from tests.unit.domain.builders import SETTINGS, UID, training_job
 from trainyard_operator.api.training_job import TrainingJobSpec
-from trainyard_operator.domain.job import build_job
-from trainyard_operator.providers.existing import placement
+from trainyard_operator.domain.job import Berth, build_job
+from trainyard_operator.providers.base import Placement
 
 
 def build(*, where=None, **spec):
     parent = training_job(**spec)
-    return build_job(parent=parent, spec=TrainingJobSpec.parse(parent["spec"]), placement=where, settings=SETTINGS)
+    return build_job(parent=parent, spec=TrainingJobSpec.parse(parent["spec"]), berth=where, settings=SETTINGS)
 
 
 def pod_spec(**spec):
@@ -95,7 +95,7 @@ def test_requests_default_only_where_nothing_was_asked_for(resources, requests, 
 
 def test_a_cluster_places_the_pod_on_its_nodes():
     tolerations = [{"key": "lab", "operator": "Exists"}]
-    where = placement({"type": "Existing", "existing": {"nodeSelector": {"pool": "a"}, "tolerations": tolerations}})
+    where = Berth(placement=Placement(node_selector={"pool": "a"}, tolerations=tuple(tolerations)))
     spec = build(where=where, computeClusterRef={"name": "lab"})["spec"]["template"]["spec"]
     assert spec["nodeSelector"] == {"pool": "a"}
     assert spec["tolerations"] == tolerations

@@ -10,12 +10,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.schemas import objects, schema, statuses
-from tests.unit.domain.builders import NOW, job, model, pod, saved, termination, version, view
+from tests.unit.domain.builders import NOW, cluster, job, model, pod, saved, termination, version, view
 from trainyard_operator.api.names import COMPUTE_CLUSTER, REGISTERED_MODEL, TRAINING_JOB
+from trainyard_operator.api.reasons import TrainingJobReason
+from trainyard_operator.api.sizes import Catalogue
+from trainyard_operator.domain.admission import Gate
 from trainyard_operator.domain.compute_cluster import ClusterView, plan_compute_cluster
+from trainyard_operator.domain.queueing import Estimate, Place
 from trainyard_operator.domain.registered_model import ModelView, Sealed, plan_registered_model
 from trainyard_operator.domain.run_view import ConfigMapSource, StoreTrouble
 from trainyard_operator.domain.training_job import plan_training_job
+from trainyard_operator.providers.choice import read_cluster
 
 thorough = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -35,11 +40,20 @@ pods = st.sampled_from(
         (pod(exit_code=137, kubelet_reason="OOMKilled", deleting=True, disrupted="gone"), pod(name="second")),
     ]
 )
+QUEUED = Gate(
+    open=False,
+    reason=TrainingJobReason.WAITING_FOR_TURN,
+    message="3 of 9 in the queue of lab",
+    place=Place(position=3, pending=9),
+    estimate=Estimate(earliest=NOW, likely=NOW + timedelta(minutes=5)),
+)
 views = st.builds(
     view,
-    job=st.sampled_from([None, job(), job(complete=True), job(failed="BackoffLimitExceeded")]),
+    job=st.sampled_from([None, job(), job(suspended=True), job(complete=True), job(failed="BackoffLimitExceeded")]),
     pods=pods,
-    cluster=st.sampled_from([None, {"spec": {"provider": {"type": "Existing", "existing": {"nodeSelector": {"a": "b"}}}}}]),
+    cluster=st.sampled_from([None, cluster()]),
+    machines=st.sampled_from(["spec.vmSize is unknown", read_cluster(cluster(), Catalogue())]),
+    gate=st.sampled_from([None, Gate(open=True), QUEUED]),
     source=st.sampled_from([None, ConfigMapSource(files=None), ConfigMapSource(files=frozenset({"train.py"}))]),
     live=st.sampled_from([None, {"state": "Running", "metrics": {"a": 1}, "progress": {"percent": 250}}]),
     saved=st.sampled_from([None, saved("outputs/m.pkl"), StoreTrouble(message="away", final=False)]),
@@ -86,7 +100,7 @@ def test_a_run_that_ended_stays_as_it_ended_whatever_happens_around_it(parent, s
             parent = {**parent, "status": plan.status}
         phase = parent["status"].get("phase")
         assert ended is None or phase == ended
-        ended = phase if phase in {"Completed", "Failed"} else None
+        ended = phase if phase in {"Completed", "Failed", "Canceled"} else None
 
 
 def with_any_status(kind):

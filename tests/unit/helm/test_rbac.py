@@ -8,15 +8,17 @@ OPERATOR = "trainyard-operator"
 EVERYWHERE = {
     "trainyard.dev/trainingjobs": "get list watch",
     "trainyard.dev/trainingjobs/status": "patch",
-    "trainyard.dev/computeclusters": "list watch",
+    "trainyard.dev/computeclusters": "list patch watch",
     "trainyard.dev/computeclusters/status": "patch",
     "trainyard.dev/registeredmodels": "create list watch",
     "trainyard.dev/registeredmodels/status": "patch",
-    "batch/jobs": "create list watch",
+    "batch/jobs": "create list patch watch",
     "/pods": "list watch",
     "/nodes": "list watch",
     "/configmaps": "get",
-    "/events": "create",
+    "/events": "create list",
+    "karpenter.sh/nodepools": "create delete list patch watch",
+    "karpenter.sh/nodeclaims": "list watch",
     "authentication.k8s.io/tokenreviews": "create",
 }
 AT_HOME = {

@@ -31,7 +31,7 @@ class FakeClient:
         """Put an object there as somebody else would."""
         return self._write(kind, copy.deepcopy(obj))
 
-    def delete(self, kind: Kind, namespace: str, name: str) -> JsonObject:
+    def remove(self, kind: Kind, namespace: str, name: str) -> JsonObject:
         self.version += 1
         gone = self.objects.pop((kind.plural, namespace, name))
         return {**gone, "metadata": {**gone["metadata"], "resourceVersion": str(self.version)}}
@@ -94,6 +94,15 @@ class FakeClient:
             return copy.deepcopy(self._write(kind, merged(self._find(kind, namespace, name), patch)))
 
         return self._call("patch", kind, name, do)
+
+    async def delete(self, kind: Kind, name: str, *, namespace: str | None = None, uid: str) -> None:
+        def do() -> None:
+            known = self._find(kind, namespace, name)
+            if known["metadata"]["uid"] != uid:
+                raise Conflict("the object is another one", code=409, reason="Conflict")
+            del self.objects[kind.plural, namespace or "", name]
+
+        self._call("delete", kind, name, do)
 
     async def patch_status(
         self, kind: Kind, name: str, patch: JsonObject, *, namespace: str | None = None, resource_version: str = ""

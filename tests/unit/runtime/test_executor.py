@@ -13,6 +13,7 @@ from trainyard_operator.runtime.events import build_event
 from trainyard_operator.runtime.executor import Executor, ForeignObjectError
 from trainyard_operator.runtime.informer import Informer
 from trainyard_operator.runtime.memory import Memory
+from trainyard_operator.runtime.queuebook import QueueBook
 from trainyard_operator.runtime.queues import Queues
 from trainyard_operator.runtime.store import Store
 from trainyard_operator.runtime.watched import PLANNED
@@ -36,7 +37,9 @@ class Bench:
         self.client.calls.clear()
 
     def another(self):
-        informer = Informer(store=self.store, queues=Queues(kinds=PLANNED, clock=FakeClock()))
+        informer = Informer(
+            store=self.store, book=QueueBook(store=self.store), queues=Queues(kinds=PLANNED, clock=FakeClock())
+        )
         return Executor(
             client=self.client, store=self.store, informer=informer, memory=self.memory, copy=self.copy, now=lambda: NOW
         )

@@ -5,6 +5,7 @@ import pytest
 from tests.unit.runtime.fakes import FakeClock, job, meta, training_job
 from trainyard_operator.api.names import COMPUTE_CLUSTER, JOB, NODE, POD, REGISTERED_MODEL, TRAINING_JOB
 from trainyard_operator.runtime.informer import CLUSTER_SECONDS, Informer
+from trainyard_operator.runtime.queuebook import QueueBook
 from trainyard_operator.runtime.queues import Key, Queues
 from trainyard_operator.runtime.store import Store
 from trainyard_operator.runtime.watched import PLANNED
@@ -23,7 +24,9 @@ class Yard:
         self.store = Store()
         self.queues = Queues(kinds=PLANNED, clock=self.clock)
         self.unreadable = []
-        self.informer = Informer(store=self.store, queues=self.queues, malformed=self.unreadable.append)
+        self.informer = Informer(
+            store=self.store, book=QueueBook(store=self.store), queues=self.queues, malformed=self.unreadable.append
+        )
 
     async def said(self, after=0.0):
         if after:

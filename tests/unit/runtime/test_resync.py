@@ -10,6 +10,7 @@ from trainyard_operator.kube.errors import Expired, NotFound, Unavailable
 from trainyard_operator.runtime import prime as prime_module
 from trainyard_operator.runtime.informer import Informer
 from trainyard_operator.runtime.prime import prime
+from trainyard_operator.runtime.queuebook import QueueBook
 from trainyard_operator.runtime.queues import Queues
 from trainyard_operator.runtime.resync import Drift, Resync
 from trainyard_operator.runtime.store import Store
@@ -23,7 +24,7 @@ class Yard:
         self.client = FakeClient()
         self.store = Store()
         self.queues = Queues(kinds=PLANNED, clock=FakeClock())
-        self.informer = Informer(store=self.store, queues=self.queues)
+        self.informer = Informer(store=self.store, book=QueueBook(store=self.store), queues=self.queues)
         self.meanwhile = lambda: None
         self.resync = Resync(client=self.client, store=self.store, informer=self.informer, sleep=self.sleep)
 
@@ -52,14 +53,14 @@ async def test_a_sweep_over_what_is_known_costs_one_listing_and_enqueues_nothing
 
 async def test_a_ghost_is_removed(yard):
     yard.known("a", "b")
-    yard.client.delete(TRAINING_JOB, "ns", "a")
+    yard.client.remove(TRAINING_JOB, "ns", "a")
     assert await yard.resync.sweep(RUNS) == Drift(ghosts=1)
     assert yard.names() == ["b"]
 
 
 async def test_the_runs_of_ghostly_jobs_are_woken(yard):
     yard.store.put(JOB, yard.client.seed(JOB, job()))
-    yard.client.delete(JOB, "ns", "one-job")
+    yard.client.remove(JOB, "ns", "one-job")
     await yard.resync.sweep(Watched(kind=JOB))
     assert yard.queues.depths()["trainingjobs"] == 1
 
@@ -67,7 +68,7 @@ async def test_the_runs_of_ghostly_jobs_are_woken(yard):
 async def test_an_object_that_was_made_after_the_listing_is_no_ghost(yard):
     yard.known("a")
     made = yard.client.seed(TRAINING_JOB, training_job("new"))
-    yard.client.delete(TRAINING_JOB, "ns", "new")
+    yard.client.remove(TRAINING_JOB, "ns", "new")
     listed_at = yard.client.version
     made["metadata"]["resourceVersion"] = str(listed_at + 5)
     yard.store.put(TRAINING_JOB, made)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from trainyard_operator.api.sizes import Catalogue
 from trainyard_operator.domain.job import PodSettings
 from trainyard_operator.kube.client import Client
 from trainyard_operator.runtime.controller import Controller
@@ -9,16 +10,26 @@ from trainyard_operator.runtime.controllers.compute_cluster import ComputeCluste
 from trainyard_operator.runtime.controllers.registered_model import RegisteredModelController
 from trainyard_operator.runtime.controllers.training_job import TrainingJobController
 from trainyard_operator.runtime.memory import Memory
+from trainyard_operator.runtime.queuebook import QueueBook
 from trainyard_operator.runtime.store import Store
 from trainyard_operator.storage.store import ObjectStore
 
 
 def build_controllers(  # noqa: PLR0913 - the composition root of the reconcilers
-    *, store: Store, client: Client, objects: ObjectStore, memory: Memory, pods: PodSettings, bucket: str
+    *,
+    store: Store,
+    book: QueueBook,
+    client: Client,
+    objects: ObjectStore,
+    memory: Memory,
+    pods: PodSettings,
+    catalogue: Catalogue,
+    karpenter: bool,
+    bucket: str,
 ) -> tuple[Controller, ...]:
     """Return the controllers of all kinds."""
     return (
-        TrainingJobController(store=store, client=client, objects=objects, settings=pods, bucket=bucket),
-        ComputeClusterController(store=store),
+        TrainingJobController(store=store, book=book, client=client, objects=objects, settings=pods, bucket=bucket),
+        ComputeClusterController(store=store, book=book, client=client, catalogue=catalogue, karpenter=karpenter),
         RegisteredModelController(objects=objects, memory=memory, bucket=bucket),
     )

@@ -2,15 +2,38 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from trainyard_operator.api.names import COMPUTE_CLUSTER, NODE, POD
-from trainyard_operator.domain.compute_cluster import ClusterView, plan_compute_cluster
+from trainyard_operator.api.names import (
+    COMPUTE_CLUSTER,
+    JOB,
+    NODE,
+    NODE_CLAIM,
+    NODE_POOL,
+    POD,
+    POOL_LABEL,
+    TRAINING_JOB_LABEL,
+    pool_name,
+)
+from trainyard_operator.api.sizes import Catalogue
+from trainyard_operator.domain.cluster_status import Shortage
+from trainyard_operator.domain.compute_cluster import ClusterView, Unplaced, plan_compute_cluster
 from trainyard_operator.domain.plan import Plan
+from trainyard_operator.domain.pod import read_pod
+from trainyard_operator.domain.queueing import Queue
+from trainyard_operator.kube.client import Client
+from trainyard_operator.providers.base import Cluster, Surroundings
+from trainyard_operator.providers.choice import provider_of
+from trainyard_operator.runtime.queuebook import QueueBook
+from trainyard_operator.runtime.shortages import shortages_of
 from trainyard_operator.runtime.store import Store
 
 JsonObject = dict[str, Any]
+
+# A provider that has no machine says so within seconds; before that its words are about earlier runs.
+PATIENCE_SECONDS = 3
 
 
 class ComputeClusterController:
@@ -18,21 +41,78 @@ class ComputeClusterController:
 
     kind = COMPUTE_CLUSTER
 
-    def __init__(self, *, store: Store) -> None:
+    def __init__(self, *, store: Store, book: QueueBook, client: Client, catalogue: Catalogue, karpenter: bool) -> None:
         self._store = store
+        self._book = book
+        self._client = client
+        self._catalogue = catalogue
+        self._karpenter = karpenter
+        self._last_write: dict[str, datetime] = {}
 
-    async def observe(self, parent: JsonObject) -> ClusterView:  # noqa: ARG002 - one way for all kinds
-        """Return all nodes, and those that run something for a TrainingJob."""
+    async def observe(self, parent: JsonObject) -> ClusterView:
+        """Return the nodes, the provider's own objects, the queue, and the provider's words on runs without a node."""
+        meta = parent["metadata"]
+        key = (meta["namespace"], meta["name"])
+        machines = self._book.understand(parent)
+        pool = pool_name(*key)
+        surroundings = Surroundings(
+            installed=self._karpenter,
+            pool=self._store.get(NODE_POOL, "", pool),
+            claims=tuple(c for c in self._store.list(NODE_CLAIM) if _labels(c).get(POOL_LABEL) == pool),
+        )
+        queue = self._book.queue(key)
+        unplaced = self._unplaced(queue)
+        asks = isinstance(machines, Cluster) and provider_of(machines.spec).capabilities.scales
+        late = [u for u in unplaced if datetime.now(UTC) - u.since > timedelta(seconds=PATIENCE_SECONDS)]
         return ClusterView(
+            catalogue=self._catalogue,
             nodes=tuple(self._store.list(NODE)),
-            busy=frozenset(
-                pod["spec"]["nodeName"]
-                for pod in self._store.list(POD)
-                if (pod.get("spec") or {}).get("nodeName")
-                and (pod.get("status") or {}).get("phase") not in {"Succeeded", "Failed"}
-            ),
+            runs_on=self._runs_by_node(),
+            queue=queue,
+            unplaced=tuple(unplaced),
+            surroundings=surroundings,
+            shortages=await self._shortages(key, pool, late) if asks and late else (),
+            last_write=self._last_write.get(meta["uid"]),
         )
 
     def plan(self, parent: JsonObject, view: ClusterView, now: datetime) -> Plan:
-        """Return the plan that keeps the status true."""
-        return plan_compute_cluster(parent, view, now)
+        """Return the next step of a cluster, on its queue as it is in this moment."""
+        meta = parent["metadata"]
+        key = (meta["namespace"], meta["name"])
+        plan = plan_compute_cluster(parent, replace(view, queue=self._book.queue(key)), now)
+        if plan.admitted:
+            self._book.claim(key, plan.admitted)
+        if plan.status is not None:
+            self._last_write[meta["uid"]] = now
+        return plan
+
+    def _unplaced(self, queue: Queue) -> list[Unplaced]:
+        found = []
+        for entry in queue.admitted.values():
+            jobs = self._store.children(JOB, entry.uid)
+            if not jobs or entry.since is None:
+                continue
+            pods = [read_pod(pod) for pod in self._store.children(POD, jobs[0]["metadata"]["uid"])]
+            if any(pod.node is None and pod.ending is None for pod in pods):
+                found.append(Unplaced(entry=entry, job=jobs[0], since=entry.since))
+        return found
+
+    def _runs_by_node(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for pod in self._store.list(POD):
+            node = (pod.get("spec") or {}).get("nodeName")
+            if node and (pod.get("status") or {}).get("phase") not in {"Succeeded", "Failed"}:
+                found.setdefault(node, []).append(_labels(pod).get(TRAINING_JOB_LABEL, ""))
+        return found
+
+    async def _shortages(self, key: tuple[str, str], pool: str, late: list[Unplaced]) -> tuple[Shortage, ...]:
+        pods = {
+            pod["metadata"]["name"]
+            for unplaced in late
+            for pod in self._store.children(POD, unplaced.job["metadata"]["uid"])
+        }
+        return tuple(await shortages_of(self._client, namespace=key[0], pool=pool, pods=pods))
+
+
+def _labels(obj: JsonObject) -> JsonObject:
+    return obj["metadata"].get("labels") or {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +17,7 @@ from trainyard_operator.api.names import (
     object_name,
 )
 from trainyard_operator.api.reasons import Phase
+from trainyard_operator.domain.admission import ENDED
 from trainyard_operator.domain.job import PodSettings
 from trainyard_operator.domain.plan import Plan
 from trainyard_operator.domain.run_ending import has_finished
@@ -23,6 +25,8 @@ from trainyard_operator.domain.run_view import ConfigMapSource, Places, RunView,
 from trainyard_operator.domain.training_job import plan_training_job
 from trainyard_operator.kube.client import Client
 from trainyard_operator.kube.errors import NotFound
+from trainyard_operator.providers.base import Cluster
+from trainyard_operator.runtime.queuebook import QueueBook
 from trainyard_operator.runtime.store import Store
 from trainyard_operator.storage import layout
 from trainyard_operator.storage.errors import ManifestInvalid, StoreError
@@ -38,10 +42,18 @@ class TrainingJobController:
 
     kind = TRAINING_JOB
 
-    def __init__(
-        self, *, store: Store, client: Client, objects: ObjectStore, settings: PodSettings, bucket: str
+    def __init__(  # noqa: PLR0913 - a run has that much around it
+        self,
+        *,
+        store: Store,
+        book: QueueBook,
+        client: Client,
+        objects: ObjectStore,
+        settings: PodSettings,
+        bucket: str,
     ) -> None:
         self._store = store
+        self._book = book
         self._client = client
         self._objects = objects
         self._settings = settings
@@ -56,6 +68,7 @@ class TrainingJobController:
         job = jobs[0] if jobs else None
         live = self._store.live.get(uid)
         saved, models = await self._saved(parent, job), self._models(namespace, spec)
+        cluster = self._cluster(namespace, spec)
         return RunView(
             settings=self._settings,
             places=Places(
@@ -64,7 +77,8 @@ class TrainingJobController:
             ),
             job=job,
             pods=self._store.children(POD, job["metadata"]["uid"]) if job else (),
-            cluster=self._cluster(namespace, spec),
+            cluster=cluster,
+            machines=self._book.understand(cluster) if cluster else "",
             source=await self._source(namespace, spec) if job is None and not status.get("jobName") else None,
             live=live.report if live else None,
             source_sha256=live.source_sha256 if live else None,
@@ -75,15 +89,28 @@ class TrainingJobController:
         )
 
     def plan(self, parent: JsonObject, view: RunView, now: datetime) -> Plan:
-        """Return the next step of a run."""
+        """Return the next step of a run.
+
+        Its cluster's slots are looked at and taken here, with no waiting in between: nobody else can take the same.
+        """
+        if view.cluster is not None and isinstance(view.machines, Cluster):
+            gate = self._book.gate(parent, dict(view.cluster), view.machines, now=now)
+            view = replace(view, gate=gate)
         plan = plan_training_job(parent, view, now)
+        if view.gate is not None and view.gate.open and any(child["kind"] == JOB.kind for child in plan.create):
+            self._claim(parent, view.machines)
         if plan.status is not None:
             uid = parent["metadata"]["uid"]
-            if plan.status["phase"] in {Phase.COMPLETED, Phase.FAILED}:
+            if plan.status["phase"] in ENDED:
                 self._last_write.pop(uid, None)
             else:
                 self._last_write[uid] = datetime.now(UTC)
         return plan
+
+    def _claim(self, parent: JsonObject, machines: Cluster | str) -> None:
+        entry = self._book.entry(parent)
+        if entry is not None and isinstance(machines, Cluster):
+            self._book.claim((machines.namespace, machines.name), [entry])
 
     def _cluster(self, namespace: str, spec: Mapping[str, Any]) -> JsonObject | None:
         name = _mapping(spec.get("computeClusterRef")).get("name")
@@ -116,13 +143,15 @@ class TrainingJobController:
 
     async def _saved(self, parent: JsonObject, job: JsonObject | None) -> SavedRun | StoreTrouble | None:
         status = parent.get("status") or {}
-        if status.get("phase") == Phase.FAILED:
+        if status.get("phase") in {Phase.FAILED, Phase.CANCELED}:
             return None
         later = status.get("phase") == Phase.COMPLETED and len(_mapping(parent.get("spec")).get("models") or ()) > len(
             status.get("models") or ()
         )
         ended = status.get("phase") != Phase.COMPLETED and job is not None and has_finished(job)
-        if not (later or ended):
+        # A run that was canceled while it ran has saved what there was.
+        stopped = bool(status.get("startTime")) and job is not None and bool((job.get("spec") or {}).get("suspend"))
+        if not (later or ended or stopped):
             return None
         meta = parent["metadata"]
         try:

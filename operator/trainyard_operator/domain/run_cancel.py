@@ -1,0 +1,61 @@
+"""Stopping a run: its Job is suspended, which ends its pod in good order, and stays as part of the record.
+
+The pod gets the signal and the time that every pod gets; the runner saves what the script has left until then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from trainyard_operator.api.names import JOB
+from trainyard_operator.api.reasons import Phase
+from trainyard_operator.api.reasons import TrainingJobReason as Reason
+from trainyard_operator.api.training_job import TrainingJobSpec
+from trainyard_operator.domain.plan import Patch, Plan
+from trainyard_operator.domain.pod import newest
+from trainyard_operator.domain.run_facts import known, written
+from trainyard_operator.domain.run_view import RunView, StoreTrouble
+from trainyard_operator.providers.base import Cluster
+
+# For the object store, which no watch tells about.
+LOOK_AGAIN_SECONDS = 10.0
+
+
+def why_canceled(spec: TrainingJobSpec, view: RunView) -> str:
+    """Return who wants the run to stop, in words, or the empty string."""
+    if spec.cancel:
+        return "spec.cancel was set"
+    going = bool((view.cluster or {}).get("metadata", {}).get("deletionTimestamp"))
+    if going and isinstance(view.machines, Cluster) and view.machines.spec.cancel_runs:
+        return f"the ComputeCluster {view.machines.name} is deleted, and its spec.cancelRunsOnDelete was set"
+    return ""
+
+
+def cancel(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView, now: datetime, why: str) -> Plan:
+    """Return the next step of a run that has to stop: its Job suspended, its pod awaited, its end told."""
+    standing = known(parent, spec, view, newest(view.pods))
+    suspended = view.job is None or bool((view.job.get("spec") or {}).get("suspend"))
+    if suspended and not view.pods:
+        if isinstance(view.saved, StoreTrouble) and not view.saved.final:
+            words = f"{why}; what the run saved cannot be read yet: {view.saved.message}"
+            waiting = replace(standing, phase=Phase.FINALIZING, reason=Reason.CANCELING, message=words)
+            return written(parent, view, now, waiting, look_again=LOOK_AGAIN_SECONDS)
+        files = (standing.outputs or {}).get("files")
+        kept = f"; {files} output file(s) are kept" if files else ""
+        done = replace(standing, phase=Phase.CANCELED, reason=Reason.CANCELED, message=f"{why}{kept}")
+        return written(parent, view, now, done if view.job is not None else replace(done, job_name=None))
+    stopping = replace(
+        standing,
+        phase=Phase.FINALIZING,
+        reason=Reason.CANCELING,
+        message=f"{why}: the run is being stopped, and may save what it has",
+    )
+    plan = written(parent, view, now, stopping)
+    if suspended or view.job is None:
+        return plan
+    meta = view.job["metadata"]
+    stop = Patch(kind=JOB, namespace=meta["namespace"], name=meta["name"], body={"spec": {"suspend": True}})
+    return replace(plan, patch=(stop,))

@@ -1,0 +1,148 @@
+"""The provider `Karpenter`: a NodePool of the cluster's own, which Karpenter fills as pods wait and empties again.
+
+The NodePool has its own label and taint, so that nothing but the cluster's runs goes to its nodes, and a limit in
+nodes, so that no more than `maxNodes` are ever asked for, whatever waits. Nodes are removed when they are empty and for
+no other reason (`WhenEmpty`, no expiry): a run's node is its own until it ends. The fields are described at
+https://karpenter.sh/docs/concepts/nodepools/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from trainyard_operator.api.compute_cluster import NodeClassRef, VmPriority
+from trainyard_operator.api.names import NODE_POOL, POOL_LABEL, pool_name
+from trainyard_operator.api.reasons import ComputeClusterReason as Reason
+from trainyard_operator.api.sizes import Size
+from trainyard_operator.providers.base import (
+    Capabilities,
+    Change,
+    Cluster,
+    JsonObject,
+    Placement,
+    Surroundings,
+    Trouble,
+    slot_cpu,
+)
+
+CLUSTER_ANNOTATION = "trainyard.dev/compute-cluster"
+_CAPACITY_TYPES = {VmPriority.DEDICATED: "on-demand", VmPriority.LOW_PRIORITY: "spot"}
+
+
+class Karpenter:
+    """Nodes that Karpenter makes from any node class: EC2's, Azure's, or kwok's."""
+
+    capabilities = Capabilities(scales=True)
+
+    def placement(self, cluster: Cluster) -> Placement:
+        """Return where the pods of a cluster go."""
+        pool = pool_name(cluster.namespace, cluster.name)
+        return Placement(
+            node_selector={POOL_LABEL: pool},
+            tolerations=({"key": POOL_LABEL, "operator": "Equal", "value": pool, "effect": "NoSchedule"},),
+            slot_cpu=slot_cpu(cluster),
+        )
+
+    def belongs(self, cluster: Cluster, node: Mapping[str, Any]) -> bool:
+        """Return whether `node` is one of the cluster's."""
+        labels = node["metadata"].get("labels") or {}
+        return bool(labels.get(POOL_LABEL) == pool_name(cluster.namespace, cluster.name))
+
+    def plan(self, cluster: Cluster, surroundings: Surroundings) -> Change:
+        """Return the NodePool to create, or what its spec lacks."""
+        if not surroundings.installed:
+            return Change()
+        wanted = node_pool(cluster)
+        pool = surroundings.pool
+        if pool is None:
+            return Change(create=wanted)
+        if not _is_ours(cluster, pool) or _contains(pool.get("spec"), wanted["spec"]):
+            return Change()
+        return Change(patch={"spec": wanted["spec"]})
+
+    def observe(self, cluster: Cluster, surroundings: Surroundings) -> Trouble | None:
+        """Return why no node can come."""
+        if not surroundings.installed:
+            words = (
+                "this Kubernetes cluster has no NodePools: install Karpenter, and runs that wait start by themselves"
+            )
+            return Trouble(reason=Reason.PROVIDER_NOT_INSTALLED, message=words)
+        pool = surroundings.pool
+        if pool is None:
+            return Trouble(reason=Reason.CREATING_POOL, message="the cluster's NodePool is being created")
+        name = pool["metadata"]["name"]
+        if not _is_ours(cluster, pool):
+            words = (
+                f"there is a NodePool {name} that this cluster did not make: delete it, or name the cluster otherwise"
+            )
+            return Trouble(reason=Reason.POOL_NOT_OURS, message=words)
+        conditions = (pool.get("status") or {}).get("conditions") or ()
+        found = {condition.get("type"): condition for condition in conditions}
+        failing = next((c for c in found.values() if c.get("type") != "Ready" and c.get("status") == "False"), None)
+        if failing is not None and found.get("Ready", {}).get("status") != "True":
+            words = f"the NodePool {name} is not ready: {failing.get('reason')}: {failing.get('message')}"
+            return Trouble(reason=Reason.POOL_NOT_READY, message=words)
+        if found.get("Ready", {}).get("status") != "True":
+            return Trouble(reason=Reason.CREATING_POOL, message=f"Karpenter has not looked at the NodePool {name} yet")
+        return None
+
+
+def node_pool(cluster: Cluster) -> JsonObject:
+    """Return the NodePool of a cluster, whose spec names a size and a node class."""
+    spec, size = cluster.spec, cluster.size
+    assert isinstance(spec.node_class, NodeClassRef)
+    assert isinstance(size, Size)
+    pool = pool_name(cluster.namespace, cluster.name)
+    requirements = [
+        ("karpenter.sh/capacity-type", [_CAPACITY_TYPES[spec.vm_priority]]),
+        ("node.kubernetes.io/instance-type", list(size.types_of(spec.node_class.group))),
+    ]
+    return {
+        "apiVersion": NODE_POOL.api_version,
+        "kind": NODE_POOL.kind,
+        "metadata": {
+            "name": pool,
+            "labels": {POOL_LABEL: pool},
+            "annotations": {CLUSTER_ANNOTATION: f"{cluster.namespace}/{cluster.name}"},
+        },
+        "spec": {
+            "template": {
+                "metadata": {"labels": {POOL_LABEL: pool}},
+                "spec": {
+                    "nodeClassRef": {
+                        "group": spec.node_class.group,
+                        "kind": spec.node_class.kind,
+                        "name": spec.node_class.name,
+                    },
+                    "requirements": [{"key": key, "operator": "In", "values": values} for key, values in requirements],
+                    "taints": [{"key": POOL_LABEL, "value": pool, "effect": "NoSchedule"}],
+                    "expireAfter": "Never",
+                },
+            },
+            "disruption": {
+                "consolidationPolicy": "WhenEmpty",
+                "consolidateAfter": f"{spec.idle_seconds}s",
+                "budgets": [{"nodes": "100%"}],
+            },
+            "limits": {"nodes": str(spec.max_nodes)},
+        },
+    }
+
+
+def _is_ours(cluster: Cluster, pool: Mapping[str, Any]) -> bool:
+    annotations = pool["metadata"].get("annotations") or {}
+    return bool(annotations.get(CLUSTER_ANNOTATION) == f"{cluster.namespace}/{cluster.name}")
+
+
+def _contains(actual: object, wanted: object) -> bool:
+    """Return whether `actual` says all that `wanted` says; the API server may have added defaults beside it."""
+    if isinstance(wanted, dict):
+        return isinstance(actual, dict) and all(_contains(actual.get(key), value) for key, value in wanted.items())
+    if isinstance(wanted, list):
+        return (
+            isinstance(actual, list)
+            and len(actual) == len(wanted)
+            and all(_contains(*pair) for pair in zip(actual, wanted, strict=True))
+        )
+    return actual == wanted

@@ -1,0 +1,65 @@
+"""What Karpenter says of machines and pods that it cannot serve: it says so in Events and nowhere else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+from datetime import datetime
+from typing import Any
+
+from trainyard_operator.api.names import EVENT
+from trainyard_operator.api.reasons import TrainingJobReason as Reason
+from trainyard_operator.domain.cluster_status import Shortage
+from trainyard_operator.domain.conditions import parse_timestamp
+from trainyard_operator.kube.client import Client
+
+JsonObject = dict[str, Any]
+
+# Events about objects without a namespace are kept in this one.
+_CLUSTER_EVENTS = "default"
+# Karpenter's words where every machine that would do is known to be sold out.
+_SOLD_OUT = re.compile(r"required offering|insufficient capacity", re.IGNORECASE)
+# The pool is full for the moment that an earlier node needs to leave.
+_FULL = re.compile(r"exceed limits", re.IGNORECASE)
+# The name of the machine that was tried is news in each sentence, and no news to anybody.
+_CLAIM = re.compile(r"^NodeClaim \S+ event: ")
+_POD = re.compile(r"^Failed to schedule pod, ")
+
+
+async def shortages_of(client: Client, *, namespace: str, pool: str, pods: Collection[str]) -> Iterable[Shortage]:
+    """Return what was said of the pool's machines and of these pods, each sentence once."""
+    said: dict[tuple[str, str], Shortage] = {}
+    async for page in client.pages(EVENT, namespace=_CLUSTER_EVENTS, field_selector="reason=InsufficientCapacityError"):
+        for event in page.items:
+            if event["involvedObject"].get("name", "").startswith(f"{pool}-"):
+                _add(said, Reason.INSUFFICIENT_CAPACITY, _CLAIM.sub("", event.get("message", "")), event)
+    selector = "reason=FailedScheduling,source=karpenter"
+    async for page in client.pages(EVENT, namespace=namespace, field_selector=selector):
+        for event in page.items:
+            words = _POD.sub("", event.get("message", ""))
+            if event["involvedObject"].get("name") in pods and not _FULL.search(words):
+                sold_out = _SOLD_OUT.search(words)
+                code = Reason.INSUFFICIENT_CAPACITY if sold_out else Reason.POD_UNSCHEDULABLE
+                _add(said, code, words, event)
+    return said.values()
+
+
+def _add(said: dict[tuple[str, str], Shortage], code: Reason, message: str, event: JsonObject) -> None:
+    last = _time(event, "lastTimestamp")
+    first = _time(event, "firstTimestamp") or last
+    if first is None or last is None:
+        return
+    known = said.get((code.value, message))
+    count = int(event.get("count") or 1) + (known.count if known else 0)
+    said[code.value, message] = Shortage(
+        code=code.value,
+        message=message,
+        first=min(first, known.first) if known else first,
+        last=max(last, known.last) if known else last,
+        count=count,
+    )
+
+
+def _time(event: JsonObject, name: str) -> datetime | None:
+    text = event.get(name) or event.get("eventTime") or event["metadata"].get("creationTimestamp")
+    return parse_timestamp(text) if text else None

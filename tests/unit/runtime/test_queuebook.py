@@ -1,0 +1,165 @@
+"""Who waits for a cluster and who is on it, as objects come and go."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from tests.unit.runtime.fakes import job, meta, training_job
+from trainyard_operator.api.names import COMPUTE_CLUSTER, JOB, TRAINING_JOB
+from trainyard_operator.domain.queueing import TOLD
+from trainyard_operator.runtime.queuebook import CLAIM_SECONDS, QueueBook, clusters_of
+from trainyard_operator.runtime.store import Store
+
+NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
+KEY = ("ns", "pool")
+
+
+class Yard:
+    """A store and its book; every change of the one is told to the other."""
+
+    def __init__(self):
+        self.now = 1000.0
+        self.version = 10
+        self.store = Store()
+        self.book = QueueBook(store=self.store, clock=lambda: self.now)
+
+    def take(self, kind, obj):
+        self.version += 1
+        obj["metadata"]["resourceVersion"] = str(self.version)
+        change = self.store.put(kind, obj)
+        self.book.heard(change)
+        return change
+
+    def drop(self, kind, obj):
+        self.book.heard(self.store.remove(kind, obj))
+
+    def run(self, name, *, suspended=None, finished=False, status=None, created="2026-11-23T11:00:00Z", **spec):
+        """Take in a run; with `suspended` its Job too."""
+        whole = {"source": {"inline": {"train.py": ""}}, "computeClusterRef": {"name": "pool"}, **spec}
+        self.take(TRAINING_JOB, training_job(name, spec=whole, status=status or {}, creationTimestamp=created))
+        if suspended is not None:
+            child = job(f"{name}-job", owner=name)
+            child["spec"] = {"suspend": suspended}
+            if finished:
+                child["status"] = {"conditions": [{"type": "Complete", "status": "True"}]}
+            self.take(JOB, child)
+
+    @property
+    def waiting(self):
+        return [entry.name for entry in self.book.queue(KEY).waiting]
+
+    @property
+    def admitted(self):
+        return sorted(entry.name for entry in self.book.queue(KEY).admitted.values())
+
+    def gate(self, name):
+        cluster = self.store.get(COMPUTE_CLUSTER, "ns", "pool")
+        return self.book.gate(self.store.get(TRAINING_JOB, "ns", name), cluster, self.book.understand(cluster), now=NOW)
+
+
+@pytest.fixture
+def yard():
+    found = Yard()
+    provider = {"type": "Existing", "existing": {}}
+    found.take(COMPUTE_CLUSTER, {"metadata": meta("pool"), "spec": {"provider": provider, "scale": {"maxNodes": 1}}})
+    return found
+
+
+def test_suspended_jobs_wait_in_order_and_others_are_on_the_cluster(yard):
+    yard.run("b", suspended=True, created="2026-11-23T11:00:01Z")
+    yard.run("a", suspended=True, created="2026-11-23T11:00:02Z")
+    yard.run("c", suspended=True, priority=1, created="2026-11-23T11:00:03Z")
+    yard.run("x", suspended=False)
+    assert yard.waiting == ["c", "b", "a"]
+    assert yard.admitted == ["x"]
+
+
+@pytest.mark.parametrize(
+    "over",
+    [
+        pytest.param({"suspended": None}, id="no Job yet"),
+        pytest.param({"suspended": False, "finished": True}, id="Job has finished"),
+        pytest.param({"suspended": True, "status": {"phase": "Canceled"}}, id="ended"),
+        pytest.param({"suspended": True, "cancel": True}, id="to be canceled"),
+        pytest.param({"suspended": True, "computeClusterRef": {"name": "other"}}, id="another cluster"),
+        pytest.param({"suspended": True, "priority": "high"}, id="a spec that cannot work"),
+    ],
+)
+def test_who_is_not_in_the_queue(yard, over):
+    yard.run("a", **over)
+    assert yard.waiting == []
+    assert yard.admitted == []
+
+
+def test_a_run_moves_from_waiting_to_admitted_to_gone(yard):
+    yard.run("a", suspended=True)
+    assert (yard.waiting, yard.admitted) == (["a"], [])
+    yard.run("a", suspended=False)
+    assert (yard.waiting, yard.admitted) == ([], ["a"])
+    yard.drop(JOB, yard.store.get(JOB, "ns", "a-job"))
+    assert (yard.waiting, yard.admitted) == ([], [])
+
+
+def test_a_slot_that_was_given_away_is_taken_before_the_api_server_has_answered(yard):
+    yard.run("a")
+    yard.run("b")
+    assert yard.gate("a").open
+    yard.book.claim(KEY, [yard.book.entry(yard.store.get(TRAINING_JOB, "ns", "a"))])
+    assert yard.admitted == ["a"]
+    assert yard.gate("a") is None
+    assert not yard.gate("b").open
+
+
+def test_a_claim_of_which_nothing_came_is_void_after_a_while(yard):
+    yard.run("a")
+    yard.book.claim(KEY, [yard.book.entry(yard.store.get(TRAINING_JOB, "ns", "a"))])
+    yard.now += CLAIM_SECONDS
+    assert yard.admitted == []
+
+
+def test_a_claim_on_a_waiting_run_takes_it_out_of_the_queue_and_ends_with_its_job(yard):
+    yard.run("a", suspended=True)
+    yard.book.claim(KEY, yard.book.queue(KEY).waiting)
+    assert (yard.waiting, yard.admitted) == ([], ["a"])
+    yard.run("a", suspended=False)
+    yard.run("a", suspended=False, finished=True)
+    assert (yard.waiting, yard.admitted) == ([], [])
+
+
+def test_places_are_told_to_the_first_and_the_others_know_that_they_are_behind(yard):
+    yard.run("x", suspended=False)
+    for number in range(TOLD + 2):
+        yard.run(f"r{number:03}", suspended=True, created="2026-11-23T11:00:01Z")
+    second = yard.gate("r001")
+    assert (second.place.position, second.place.pending) == (2, TOLD + 2)
+    last = yard.gate(f"r{TOLD + 1:03}")
+    assert last.place is None
+    assert "behind the first 50" in last.message
+    assert [name for _, name in yard.book.first(KEY)] == [f"r{n:03}" for n in range(TOLD)]
+
+
+def test_estimates_come_from_how_long_the_clusters_runs_took(yard):
+    yard.run("x", suspended=False)
+    yard.run("a", suspended=True)
+    assert yard.gate("a").estimate is None
+    for number in range(3):
+        times = {"startTime": "2026-11-23T11:00:00Z", "completionTime": "2026-11-23T11:02:00Z", "phase": "Completed"}
+        yard.run(f"done{number}", status=times)
+    yard.run("b", suspended=True)
+    assert (yard.gate("a").estimate.likely - NOW).total_seconds() == 120
+
+
+def test_a_cluster_that_cannot_be_understood_says_why(yard):
+    assert "spec.provider.type" in yard.book.understand({"metadata": meta("bad"), "spec": {}})
+
+
+def test_a_change_of_a_run_or_its_job_is_of_interest_to_the_cluster(yard):
+    yard.run("a", suspended=True)
+    change = yard.take(TRAINING_JOB, training_job("a", spec={"computeClusterRef": {"name": "pool"}}))
+    assert list(clusters_of(change, store=yard.store)) == [KEY]
+    change = yard.take(JOB, job("a-job", owner="a"))
+    assert list(clusters_of(change, store=yard.store)) == [KEY]
+    change = yard.take(JOB, job("z-job", owner="nobody"))
+    assert list(clusters_of(change, store=yard.store)) == []
