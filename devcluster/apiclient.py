@@ -44,6 +44,10 @@ class ApiClient:
         """Read an object; None if there is none."""
         return self._ask("GET", path)
 
+    def post(self, path: str, content: dict[str, Any]) -> dict[str, Any]:
+        """Create an object and return it as it is then."""
+        return self._ask("POST", path, body=json.dumps(content), content_type="application/json") or {}
+
     def delete(self, path: str) -> None:
         """Delete an object; none being there is fine."""
         self._ask("DELETE", path)

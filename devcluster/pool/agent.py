@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from devcluster.apiclient import ApiClient
 from devcluster.errors import DevclusterError
 from devcluster.machine import Machine
 from devcluster.pool import stockout
 from devcluster.pool.fleet import Fleet
-from devcluster.pool.options import CONFIG_MAP, NAMESPACE, ORDER, SINCE, Options, parse
-from devcluster.pool.plan import RECLAIM, Plan, PoolNode, plan, pool_nodes
+from devcluster.pool.options import CONFIG_MAP, NAMESPACE, ORDER, SINCE, STOCKOUT, Options, parse
+from devcluster.pool.plan import RECLAIM, Plan, PoolNode, claimed, plan, pool_nodes
 
 if TYPE_CHECKING:
     from devcluster.pool.settings import Settings
@@ -79,14 +79,22 @@ class Agent:
         if options.stockout != self._stockout:
             stockout.apply(self._client, stockout=options.stockout)
             self._stockout = options.stockout
+            metadata = {"annotations": {STOCKOUT: str(options.stockout).lower()}}
+            self._client.patch(CONFIGURATION, {"metadata": metadata})
             say("the provider has no capacity" if options.stockout else "the provider has capacity")
-        nodes = pool_nodes((self._client.get(NODES) or {}).get("items", []))
-        decided = plan(nodes=nodes, machines=self._fleet.machines(), options=options, now=time.time())
+        # Claims first: that of a Node is there before it.
+        claims = claimed(self._items(CLAIMS))
+        nodes = pool_nodes(self._items(NODES))
+        machines = self._fleet.machines()
+        decided = plan(nodes=nodes, claims=claims, machines=machines, options=options, now=time.time())
         self._carry_out(decided, options=options, prepared=prepared)
         if not prepared:
             return SOON_SECONDS
         due = LOOK_SECONDS if decided.due is None else decided.due - time.time()
         return min(LOOK_SECONDS, max(due, 0))
+
+    def _items(self, path: str) -> list[dict[str, Any]]:
+        return list((self._client.get(path) or {}).get("items", []))
 
     def _carry_out(self, decided: Plan, *, options: Options, prepared: bool) -> None:
         for node in decided.power_off:
@@ -131,7 +139,7 @@ class Agent:
         self._client.delete(f"{NODES}/{node.name}")
 
     def _delete_claim(self, node: PoolNode) -> None:
-        for claim in (self._client.get(CLAIMS) or {}).get("items", []):
+        for claim in self._items(CLAIMS):
             if claim.get("status", {}).get("providerID") == node.provider_id:
                 self._client.delete(f"{CLAIMS}/{claim['metadata']['name']}")
 

@@ -17,6 +17,8 @@ NAMESPACE = "kube-system"
 ORDER = "trainyard.dev/pool-agent"
 # On the same Node, by the agent: when it began to obey, so that it goes on after a restart.
 SINCE = "trainyard.dev/pool-agent-since"
+# On the ConfigMap, by the agent: whether a stockout is in force now.
+STOCKOUT = "trainyard.dev/pool-agent-stockout"
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 PROVIDER = "kwok://"
 INSTANCE_TYPE = "node.kubernetes.io/instance-type"
 RECLAIM, DIE = "reclaim", "die"
+# A claim that is deleted while it is being launched leaves a Node behind that nobody but the provider knows of.
+ORPHAN_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -56,13 +58,22 @@ def pool_nodes(items: Iterable[Mapping[str, Any]]) -> list[PoolNode]:
     return sorted(found, key=lambda node: (node.created, node.name))
 
 
-def plan(*, nodes: list[PoolNode], machines: Mapping[str, bool], options: Options, now: float) -> Plan:
+def claimed(items: Iterable[Mapping[str, Any]]) -> set[str]:
+    """Tell which machines NodeClaims are for, by their provider ids."""
+    return {item.get("status", {}).get("providerID", "") for item in items}
+
+
+def plan(
+    *, nodes: list[PoolNode], claims: set[str], machines: Mapping[str, bool], options: Options, now: float
+) -> Plan:
     """Decide.
 
     Parameters
     ----------
     nodes
         The Node objects there are.
+    claims
+        The provider ids that NodeClaims are for.
     machines
         The machines there are, by the uid of their Node, and whether they run.
     options
@@ -73,6 +84,12 @@ def plan(*, nodes: list[PoolNode], machines: Mapping[str, bool], options: Option
     result = Plan()
     result.remove.extend(uid for uid in machines if uid not in {node.uid for node in nodes})
     for node in nodes:
+        if node.provider_id not in claims and not node.deleting:
+            orphaned = node.created + ORPHAN_SECONDS
+            if now >= orphaned:
+                result.release.append(node)
+                continue
+            result.at(orphaned)
         if node.order in {RECLAIM, DIE}:
             _obey(result, node, options=options, now=now, running=machines.get(node.uid, False))
         else:

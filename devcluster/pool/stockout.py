@@ -9,11 +9,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from devcluster import karpenter
+from devcluster.waiting import wait_for
+
 if TYPE_CHECKING:
     from devcluster.apiclient import ApiClient
 
 API = "admissionregistration.k8s.io/v1"
 NAME = "pool-agent-stockout"
+HEED_SECONDS = 20
 NO_CAPACITY = "insufficient-capacity"
 
 
@@ -57,10 +61,23 @@ def documents() -> dict[str, dict[str, Any]]:
 
 
 def apply(client: ApiClient, *, stockout: bool) -> None:
-    """Begin the stockout or end it."""
+    """Begin the stockout or end it; return when new claims see that."""
     for plural, document in documents().items():
         path = f"/apis/{API}/{plural}/{NAME}"
         if stockout:
             client.patch(path, document, kind="apply")
         else:
             client.delete(path)
+    wait_for(lambda: _in_force(client) == stockout, what="the API server to heed the stockout", timeout=HEED_SECONDS)
+
+
+def _in_force(client: ApiClient) -> bool:
+    reference = {"group": karpenter.PROVIDER_GROUP, "kind": "KWOKNodeClass", "name": karpenter.NODE_CLASS}
+    claim = {
+        "apiVersion": "karpenter.sh/v1",
+        "kind": "NodeClaim",
+        "metadata": {"generateName": "stockout-probe-"},
+        "spec": {"nodeClassRef": reference, "requirements": []},
+    }
+    answer = client.post("/apis/karpenter.sh/v1/nodeclaims?dryRun=All", claim)
+    return bool(answer["spec"]["nodeClassRef"]["name"] == NO_CAPACITY)

@@ -189,19 +189,20 @@ def test_a_pool_grows_for_a_pod_and_is_empty_again(pool: Pool, yard: Yard, clust
     pool.say("no process, cgroup or folder")
 
 
-def test_a_machine_that_dies_takes_its_pod_along_and_the_job_gets_another(pool: Pool, yard: Yard, configure):
-    configure(removalSeconds="1")
+def test_a_machine_that_dies_is_gone_at_once_and_its_objects_soon_after(
+    pool: Pool, yard: Yard, cluster: layout.Yard, configure
+):
+    configure(removalSeconds="3")
     job = pool.job("import time; time.sleep(600)")
-    first = pool.running(job)
+    node = pool.running(job)["spec"]["nodeName"]
     pool.say("pod running")
-    pool.order(first["spec"]["nodeName"], "die")
-
-    def another() -> list[Json]:
-        return [p for p in pool.pods(job) if p["metadata"]["uid"] != first["metadata"]["uid"]]
-
-    yard.wait("another pod", another)
-    pool.say("another pod")
-    assert first["spec"]["nodeName"] not in [node["metadata"]["name"] for node in pool.nodes()]
+    pool.order(node, "die")
+    yard.wait("the machine to end", lambda: not machines(cluster), seconds=10)
+    pool.say("machine dead")
+    assert node in [found["metadata"]["name"] for found in pool.nodes()]
+    yard.kubectl("delete", "job", job, "-n", "default", "--wait=false")
+    yard.wait("its objects to go", pool.empty, seconds=20)
+    pool.say("no Node, no NodeClaim")
 
 
 def test_a_reclaimed_machine_is_drained_after_its_notice(pool: Pool, yard: Yard, configure):
@@ -224,9 +225,10 @@ def test_a_reclaimed_machine_is_drained_after_its_notice(pool: Pool, yard: Yard,
 
 def test_a_provider_without_capacity_says_so_and_recovers(pool: Pool, yard: Yard, configure):
     configure(stockout="true")
+    annotations = ("configmap", "pool-agent", "-n", "kube-system", "-o", "jsonpath={.metadata.annotations}")
     yard.wait(
         "the stockout to begin",
-        lambda: "pool-agent-stockout" in yard.kubectl("get", "mutatingadmissionpolicies", "-o", "name"),
+        lambda: '"trainyard.dev/pool-agent-stockout":"true"' in yard.kubectl("get", *annotations),
     )
     job = pool.job("print('at last')")
     refused = yard.wait("the provider's words", lambda: pool.events("InsufficientCapacityError"), seconds=60)

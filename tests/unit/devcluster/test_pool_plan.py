@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from devcluster.pool.options import Options
-from devcluster.pool.plan import Plan, PoolNode, plan, pool_nodes
+from devcluster.pool.plan import Plan, PoolNode, claimed, plan, pool_nodes
 
 NODE = PoolNode(name="kwok-a", uid="a", provider_id="kwok://kwok-a", size="SMALL", created=1000)
 READY = dataclasses.replace(NODE, ready=True)
@@ -82,7 +82,21 @@ def change(node: PoolNode, **changes) -> PoolNode:
     ],
 )
 def test_what_is_next(nodes: list[PoolNode], machines: dict[str, bool], options: Options, now: float, expected: Plan):
-    assert plan(nodes=nodes, machines=machines, options=options, now=now) == expected
+    claims = {node.provider_id for node in nodes}
+    assert plan(nodes=nodes, claims=claims, machines=machines, options=options, now=now) == expected
+
+
+@pytest.mark.parametrize(
+    ("node", "now", "expected"),
+    [
+        pytest.param(NODE, 1005, Plan(due=1010), id="its claim may not say so yet"),
+        pytest.param(NODE, 1010, Plan(release=[NODE]), id="nobody else would ever delete it"),
+        pytest.param(change(NODE, deleting=True), 1010, Plan(), id="it is being deleted"),
+    ],
+)
+def test_a_node_that_no_claim_is_for_is_deleted(node: PoolNode, now: float, expected: Plan):
+    claims = claimed([{"status": {}}, {"status": {"providerID": "kwok://other"}}])
+    assert plan(nodes=[node], claims=claims, machines={"a": True}, options=Options(), now=now) == expected
 
 
 def test_only_nodes_of_the_provider_are_the_pools_and_the_oldest_come_first():
