@@ -53,13 +53,14 @@ class Agent:
     def run(self) -> None:
         """Work until killed."""
         self._fleet.tidy()
+        self._fleet.refresh()
         for path in WATCHED:
             threading.Thread(target=self._watch, args=(path,), daemon=True).start()
         while True:
             self._something.clear()
             try:
                 pause = self._step()
-            except DevclusterError as error:
+            except (DevclusterError, OSError) as error:
                 say(str(error))
                 pause = RETRY_SECONDS
             self._something.wait(timeout=pause)

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from devcluster.cgroups import Cgroup
@@ -23,8 +26,6 @@ from devcluster.pool.settings import PROGRAM, free_index
 from devcluster.waiting import wait_for
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from devcluster.machine import Machine
     from devcluster.pool.plan import PoolNode
     from devcluster.pool.settings import Settings
@@ -90,6 +91,21 @@ class Fleet:
             ours = path in {self._template, self._unfinished}
             if half or (path.name.startswith(("template-", TRASH)) and not ours):
                 self._discard(path)
+
+    def refresh(self) -> None:
+        """Give the images of today to machines that were started with those of yesterday."""
+        images = {reference: str(archive) for reference, archive in self._settings.images.items()}
+        programs = self._machine.programs()
+        for record in records(self._settings.folder).values():
+            slot = self._settings.slot(record.index)
+            file, program = slot.home / init.SETTINGS, programs.get(slot.program)
+            settings = read_json(file)
+            if program and program.status is None and settings.get("images") not in (None, images):
+                write_atomically(file, json.dumps({**settings, "images": images}))
+                # The program is what keeps process 1; that one is its only child.
+                children = Path(f"/proc/{program.pid}/task/{program.pid}/children").read_text(encoding="ascii")
+                for child in children.split():
+                    os.kill(int(child), signal.SIGHUP)
 
     def prepare(self) -> bool:
         """Unpack the images once for all machines; True when that is done, or has failed and each does it itself."""

@@ -2,7 +2,7 @@
 
 Run as a script, as process 1 of a new process and mount namespace inside the cluster's machine. It needs the standard
 library only. Whatever runs in a pod here is its descendant: when it is killed, the machine is gone as in a power cut,
-with its processes, mounts and the network namespaces of its pods.
+with its processes, mounts and the network namespaces of its pods. On SIGHUP it imports the images that are new.
 """
 
 from __future__ import annotations
@@ -91,9 +91,14 @@ class Init:
             os.kill(containerd, signal.SIGTERM)
             os.waitpid(containerd, 0)
             return
+        signal.signal(signal.SIGHUP, lambda *_: self._reload())
         self._start("kubelet")
         while True:
             self._bury()
+
+    def _reload(self) -> None:
+        self._settings = read_settings(self._home)
+        self._import_images()
 
     def _bury(self) -> None:
         pid, status = os.waitpid(-1, 0)
@@ -148,9 +153,14 @@ class Init:
         return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
+def read_settings(home: Path) -> dict[str, Any]:
+    """Read what the agent wrote."""
+    return dict(json.loads((home / SETTINGS).read_text(encoding="utf-8")))
+
+
 def main(home: Path) -> None:
     """Be the machine whose folder is `home`."""
-    settings = json.loads((home / SETTINGS).read_text(encoding="utf-8"))
+    settings = read_settings(home)
     if settings["template"]:
         clone(Path(settings["template"]), home / "containerd")
     isolate(home)

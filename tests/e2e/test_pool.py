@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import signal
 import time
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +17,7 @@ import pytest
 from devcluster.cgroups import Cgroup
 from devcluster.machine import Machine
 from devcluster.names import Names
+from tests.e2e.conftest import devcluster
 from tests.e2e.yard import SYSTEM, Json, Yard
 
 if TYPE_CHECKING:
@@ -154,9 +159,28 @@ def trainer_image(deployment: Json) -> str:
 
 def machines(cluster: layout.Yard) -> list[str]:
     """Return the pool's machines that the cluster's machine tells of."""
-    names = Names.of(cluster.checkout)
-    programs = Machine(yard=cluster, names=names).programs()
-    return [name for name in programs if name.startswith("pool-") and name != "pool-agent"]
+    return [name for name in machine_of(cluster).programs() if name.startswith("pool-") and name != "pool-agent"]
+
+
+def machine_of(cluster: layout.Yard) -> Machine:
+    """Return the cluster's machine."""
+    return Machine(yard=cluster, names=Names.of(cluster.checkout))
+
+
+def kubelets(cluster: layout.Yard, machine: str) -> set[int]:
+    """Return the process ids of a machine's kubelet."""
+    processes = Cgroup(f"{Names.of(cluster.checkout).cgroup}/{machine}").processes()
+    return {pid for pid in processes if Path("/proc", str(pid), "comm").read_text() == "kubelet\n"}
+
+
+def pid_of(cluster: layout.Yard, program: str) -> int:
+    """Return the process id of a program of the cluster's machine as this process sees it."""
+    inside = machine_of(cluster).programs()[program].pid
+    for pid in Cgroup(Names.of(cluster.checkout).cgroup).processes():
+        numbers = re.search(r"^NSpid:(.*)$", Path("/proc", str(pid), "status").read_text(), re.MULTILINE)
+        if numbers and numbers[1].split()[1:] == [str(inside)]:
+            return pid
+    raise AssertionError(f"{program} does not run")
 
 
 def leftovers(cluster: layout.Yard) -> list[str]:
@@ -203,6 +227,40 @@ def test_a_machine_that_dies_is_gone_at_once_and_its_objects_soon_after(
     yard.kubectl("delete", "job", job, "-n", "default", "--wait=false")
     yard.wait("its objects to go", pool.empty, seconds=20)
     pool.say("no Node, no NodeClaim")
+
+
+def test_a_machine_that_does_not_boot_leaves_its_node_not_ready(
+    pool: Pool, yard: Yard, cluster: layout.Yard, configure
+):
+    configure(boot="fail")
+    job = pool.job("print('at last')")
+    node = yard.wait("a Node", pool.nodes)[0]["metadata"]["name"]
+    waited = yard.kubectl("wait", f"node/{node}", "--for=condition=Ready", "--timeout=3s", check=False)
+    assert "timed out" in waited
+    assert machines(cluster) == []
+    configure(bootDelaySeconds="1")
+    yard.kubectl("wait", f"job/{job}", "--for=condition=Complete", "--timeout=60s")
+    pool.say("pod succeeded")
+
+
+def test_machines_survive_their_agent_and_kubelets_are_started_again(pool: Pool, yard: Yard, cluster: layout.Yard):
+    job = pool.job("import time; time.sleep(600)")
+    pod = pool.running(job)["metadata"]["name"]
+    (machine,) = machines(cluster)
+    os.kill(*kubelets(cluster, machine), signal.SIGKILL)
+    os.kill(pid_of(cluster, "pool-agent"), signal.SIGKILL)
+    before = machine_of(cluster).programs()[machine].pid
+    yard.wait("another kubelet", lambda: kubelets(cluster, machine), seconds=10)
+    assert devcluster("up") == 0
+    pool.say("another agent")
+    assert machine_of(cluster).programs()[machine].pid == before
+    yard.wait("the kubelet to answer", lambda: "ok" in yard.kubectl("exec", pod, "--", "echo", "ok", check=False))
+    os.kill(pid_of(cluster, "pool-agent"), signal.SIGKILL)
+    yard.kubectl("delete", "job", job, "--wait=false")
+    yard.kubectl("delete", "nodes", "-l", f"karpenter.sh/nodepool={pool.name}")
+    assert devcluster("up") == 0
+    yard.wait("what the agent missed to be cleaned up", lambda: not leftovers(cluster), seconds=20)
+    pool.say("nothing left")
 
 
 def test_a_reclaimed_machine_is_drained_after_its_notice(pool: Pool, yard: Yard, configure):
