@@ -78,7 +78,8 @@ def _status(_options: argparse.Namespace, progress: Progress) -> int:
     print(f"kubeconfig {Yard.default().kubeconfig}")
     for name, program in status.programs.items():
         state = "running" if program.status is None else f"ended with status {program.status}"
-        print(f"{name:<24} {state}")
+        node = f" ({status.pool_nodes[name]})" if name in status.pool_nodes else ""
+        print(f"{name:<24} {state}{node}")
     return 0 if all(program.status is None for program in status.programs.values()) else 1
 
 

@@ -13,7 +13,19 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from devcluster import builders, chart, components, kubeconfig, network, node, pki, programs, requirements
+from devcluster import (
+    builders,
+    chart,
+    components,
+    karpenter,
+    kubeconfig,
+    network,
+    node,
+    pki,
+    programs,
+    requirements,
+    sizes,
+)
 from devcluster.apiclient import ApiClient
 from devcluster.components import OPERATOR_NAMESPACE, ControlPlaneLayout
 from devcluster.errors import DevclusterError
@@ -23,6 +35,8 @@ from devcluster.locks import locked
 from devcluster.machine import Machine
 from devcluster.names import Addresses, Names, choose_addresses
 from devcluster.node import NodeLayout
+from devcluster.pool import fleet
+from devcluster.pool import settings as pool
 from devcluster.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -34,8 +48,6 @@ if TYPE_CHECKING:
     from devcluster.machine import Program
     from devcluster.progress import Progress
 
-# Inside the machine's own network namespace nobody else can have them.
-PORTS = {"api": 6443, "etcd": 2379, "etcd-peer": 2380}
 READY_SECONDS = 120
 PEOPLES_PROGRAMS = ("kubectl", "helm")
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
@@ -47,6 +59,7 @@ class Status:
 
     addresses: Addresses
     programs: dict[str, Program]
+    pool_nodes: dict[str, str]
 
 
 class Cluster:
@@ -78,9 +91,11 @@ class Cluster:
             pause, images = workshop.pause(), _build_images(workshop, paths)
             addresses = self._machine_up()
             self._control_plane_up(addresses, paths)
+            installation = karpenter.Installation(paths=paths, kubeconfig=self._yard.kubeconfig)
             self._node_up(addresses, paths, pause=pause)
             for image in (images.operator, images.trainer, images.store):
                 self._import(image)
+            self._pool_up(addresses, paths, installation, images=(pause, images.trainer))
             self._link_programs(paths)
             self._prepare_namespaces(paths["kubectl"])
             self._chart_up(paths, images)
@@ -97,7 +112,15 @@ class Cluster:
         """Tell what runs; None where nothing does."""
         if self._machine.pid is None:
             return None
-        return Status(addresses=self._remembered() or Addresses(octet=0), programs=self._machine.programs())
+        folder = self._yard.machine / pool.FOLDER
+        return Status(
+            addresses=self._remembered() or Addresses(octet=0),
+            programs=self._machine.programs(),
+            pool_nodes={
+                pool.Slot(folder=folder, index=record.index).program: record.name
+                for record in fleet.records(folder).values()
+            },
+        )
 
     def _locked(self) -> AbstractContextManager[None]:
         return locked(
@@ -136,18 +159,8 @@ class Cluster:
         network.connect(names=self._names, addresses=addresses, pid=pid)
         return addresses
 
-    def _layout(self, addresses: Addresses) -> ControlPlaneLayout:
-        return ControlPlaneLayout(
-            home=self._yard.control_plane,
-            host=addresses.machine,
-            bind="0.0.0.0",
-            ports=PORTS,
-            service_subnet=str(addresses.services),
-            service_address=addresses.apiserver,
-        )
-
     def _control_plane_up(self, addresses: Addresses, paths: dict[str, Path]) -> None:
-        layout = self._layout(addresses)
+        layout = ControlPlaneLayout.embedded(yard=self._yard, addresses=addresses)
         certificates = pki.create(layout.pki.folder, layout.subjects(node=node.NAME))
         for user in ("admin", "controller-manager", "scheduler", components.KUBELET_USER):
             content = kubeconfig.document(server=layout.server, pki=certificates, user=user, context="trainyard")
@@ -165,7 +178,7 @@ class Cluster:
             self._machine.ensure(components.scheduler(layout, paths))
 
     def _node_up(self, addresses: Addresses, paths: dict[str, Path], *, pause: Image) -> None:
-        control_plane = self._layout(addresses)
+        control_plane = ControlPlaneLayout.embedded(yard=self._yard, addresses=addresses)
         layout = NodeLayout(
             home=self._yard.machine,
             addresses=addresses,
@@ -174,6 +187,7 @@ class Cluster:
             pause_image=pause.reference,
             plugins=node.find_plugins(),
             resolvers=network.host_resolvers(),
+            pod_range=addresses.fixed_pods,
         )
         node.write_configuration(layout)
         client = ApiClient(server=control_plane.server, pki=control_plane.pki)
@@ -187,6 +201,32 @@ class Cluster:
             self._wait(
                 lambda: _node_ready(client), what="the node to be Ready", programs=("kubelet", "kube-proxy", "coredns")
             )
+
+    def _pool_up(
+        self,
+        addresses: Addresses,
+        paths: dict[str, Path],
+        installation: karpenter.Installation,
+        *,
+        images: tuple[Image, ...],
+    ) -> None:
+        settings = pool.Settings(
+            checkout=self._yard.checkout,
+            octet=addresses.octet,
+            kubelet=paths["kubelet"],
+            pause_image=images[0].reference,
+            images={image.reference: image.archive for image in images},
+            sizes=sizes.read(),
+            plugins=node.find_plugins(),
+            resolvers=network.host_resolvers(),
+        )
+        # Neither is waited for: nobody needs a machine yet.
+        with self._progress.step("starting Karpenter", "Karpenter started"):
+            installation.finish()
+            karpenter.write_instance_types(self._yard.machine)
+            self._machine.ensure(karpenter.component(settings.control_plane, paths, home=self._yard.machine))
+            settings.write()
+            self._machine.ensure(pool.component(settings))
 
     def _wait(self, condition: Callable[[], bool], *, what: str, programs: tuple[str, ...]) -> None:
         def holds() -> bool:

@@ -10,9 +10,12 @@ from typing import Any
 
 import yaml
 
-from devcluster.layout import write_atomically
+from devcluster.layout import Yard, write_atomically
+from devcluster.names import Addresses
 from devcluster.pki import Pki, Subject
 
+# Inside the machine's own network namespace nobody else can have them.
+PORTS = {"api": 6443, "etcd": 2379, "etcd-peer": 2380}
 OPERATOR_NAMESPACE = "trainyard-system"
 KUBELET_USER = "kubelet"
 CLIENT_QPS = ("--kube-api-qps=500", "--kube-api-burst=1000")
@@ -60,6 +63,18 @@ class ControlPlaneLayout:
     service_subnet: str
     service_address: str
     bind: str
+
+    @classmethod
+    def embedded(cls, *, yard: Yard, addresses: Addresses) -> ControlPlaneLayout:
+        """Lay out the control plane of a checkout's own machine."""
+        return cls(
+            home=yard.control_plane,
+            host=addresses.machine,
+            bind="0.0.0.0",
+            ports=PORTS,
+            service_subnet=str(addresses.services),
+            service_address=addresses.apiserver,
+        )
 
     @property
     def server(self) -> str:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from devcluster.layout import Yard
     from devcluster.names import Names
 
+# A shell's way into the cgroup whose file is its name, for what comes after.
+JOIN = 'echo $$ > "$0" && exec'
 STOP_SECONDS = 10
 START_SECONDS = 20
 
@@ -75,7 +77,7 @@ class Machine:
         self.cgroup.create()
         log = self._yard.log / "machine.log"
         # In the cgroup before anything is started, so that whatever fails half-way is found there.
-        script = 'echo $$ > "$0" && exec setsid --fork unshare --mount --net --pid --fork --mount-proc -- "$@"'
+        script = f'{JOIN} setsid --fork unshare --mount --net --pid --fork --mount-proc -- "$@"'
         arguments = [sys.executable, "-I", supervisor.__file__, str(self._yard.root), str(self._yard.machine)]
         with log.open("ab") as output:
             subprocess.run(
@@ -150,6 +152,10 @@ class Machine:
         except DevclusterError:
             self._ask({"op": "signal", "name": name, "signal": signal.SIGKILL})
             wait_for(ended, what=f"{name} to end", timeout=STOP_SECONDS)
+
+    def forget(self, name: str) -> None:
+        """No longer tell of a program that has ended."""
+        self._ask({"op": "forget", "name": name})
 
     def run(self, *argv: str) -> str:
         """Run a short command inside and return what it printed."""

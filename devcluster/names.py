@@ -18,7 +18,12 @@ LINK_PREFIX = "ty-"
 FIRST_OCTET = 16
 LAST_OCTET = 250
 
+# Machines of the pool at the same time, and addresses of pods for each: a kubelet runs 110 at most.
+POOL_MACHINES = 64
+POOL_MACHINE_ADDRESSES = 128
+
 Network = ipaddress.IPv4Network
+Range = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,22 @@ class Addresses:
     def pods(self) -> Network:
         """Addresses of pods."""
         return Network(f"10.{self.octet}.0.0/18")
+
+    @property
+    def fixed_pods(self) -> Range:
+        """First and last address of pods on the fixed node: the lower half."""
+        return str(self.pods[1]), str(self.pods[self.pods.num_addresses // 2 - 1])
+
+    def pool_pods(self, index: int) -> Range:
+        """First and last address of pods on a machine of the pool, a slice of the upper half.
+
+        Parameters
+        ----------
+        index
+            The machine's index, below `POOL_MACHINES`.
+        """
+        start = self.pods.num_addresses // 2 + index * POOL_MACHINE_ADDRESSES
+        return str(self.pods[start]), str(self.pods[start + POOL_MACHINE_ADDRESSES - 2])
 
     @property
     def services(self) -> Network:

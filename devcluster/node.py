@@ -16,7 +16,7 @@ from devcluster.layout import write_atomically
 
 if TYPE_CHECKING:
     from devcluster.components import ControlPlaneLayout
-    from devcluster.names import Addresses
+    from devcluster.names import Addresses, Range
 
 NAME = "node-0"
 DOMAIN = "cluster.local"
@@ -36,6 +36,7 @@ class NodeLayout:
     pause_image: str
     plugins: str
     resolvers: list[str]
+    pod_range: Range
 
     def file(self, name: str) -> Path:
         """Path of a configuration file."""
@@ -55,6 +56,7 @@ def find_plugins() -> str:
 
 def cni_configuration(layout: NodeLayout) -> dict[str, Any]:
     """Routed veth pairs: no bridge, so that Services work without br_netfilter, a module that not every kernel has."""
+    first, last = layout.pod_range
     return {
         "cniVersion": "1.0.0",
         "name": "trainyard",
@@ -64,7 +66,7 @@ def cni_configuration(layout: NodeLayout) -> dict[str, Any]:
                 "ipMasq": False,
                 "ipam": {
                     "type": "host-local",
-                    "ranges": [[{"subnet": str(layout.addresses.pods)}]],
+                    "ranges": [[{"subnet": str(layout.addresses.pods), "rangeStart": first, "rangeEnd": last}]],
                     "routes": [{"dst": "0.0.0.0/0"}],
                     "dataDir": "/run/cni-addresses",
                 },

@@ -33,16 +33,26 @@ PINS = Path(__file__).resolve().parent / "programs"
 STRIP = "-s -w"
 # Building Kubernetes fills about 13 GB of Go's caches.
 NEEDED_BYTES = 14 * 10**9
+DATA = "data"
 STAMP = "k8s.io/component-base/version"
 
 
 @dataclass(frozen=True)
+class DataFiles:
+    """Folders of a module's source that its programs need beside them at run time."""
+
+    module: str
+    folders: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Module:
-    """One pin: its folder and the programs that are built from it."""
+    """One pin: its folder, the programs that are built from it and the files that go with them."""
 
     name: str
     packages: dict[str, str]
     linker_flags: Callable[[str], str] = field(default=lambda _go_mod: STRIP)
+    data: DataFiles | None = None
 
     def flags(self, *, pins: Path = PINS) -> str:
         """Linker flags, which may depend on the pinned version."""
@@ -71,6 +81,11 @@ MODULES = (
     Module(name="coredns", packages={"coredns": "github.com/coredns/coredns"}),
     Module(name="helm", packages={"helm": "helm.sh/helm/v4/cmd/helm"}),
     Module(name="kubeconform", packages={"kubeconform": "github.com/yannh/kubeconform/cmd/kubeconform"}),
+    Module(
+        name="karpenter",
+        packages={"karpenter": "sigs.k8s.io/karpenter/kwok"},
+        data=DataFiles(module="sigs.k8s.io/karpenter", folders=("kwok/charts/crds", "kwok/apis/crds")),
+    ),
 )
 ALL = tuple(program for module in MODULES for program in module.packages)
 
@@ -129,7 +144,9 @@ def folder(module: Module, *, cache: Cache, go: golang.Go) -> Path:
         go_mod=_read(module, "go.mod"),
         go_sum=_read(module, "go.sum"),
         flags=module.flags(),
-        packages=module.packages,
+        packages={**module.packages, **dict.fromkeys(module.data.folders, module.data.module)}
+        if module.data
+        else module.packages,
         toolchain=f"{go.version} {platform.machine()}",
     )
     return cache.programs / f"{module.name}-{name}"
@@ -172,6 +189,9 @@ def _check_space(cache: Cache) -> None:
 
 def _build(module: Module, program: str, path: Path, *, cache: Cache, go: golang.Go) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    # A program that is there has its data: they come first.
+    if module.data:
+        _copy_data(module, module.data, target=path.parent / DATA, cache=cache, go=go)
     temporary = path.with_name(f".{program}.new")
     command = [go.program, "build", "-trimpath", "-ldflags", module.flags(), "-o", str(temporary)]
     result = subprocess.run(
@@ -185,6 +205,29 @@ def _build(module: Module, program: str, path: Path, *, cache: Cache, go: golang
     if result.returncode:
         raise DevclusterError(f"{program} could not be built:\n{last_lines(result.stderr)}")
     temporary.replace(path)
+
+
+def data_folders(module_name: str, program: Path) -> list[Path]:
+    """Give the folders of data that lie beside a built program of a module."""
+    module = next(module for module in MODULES if module.name == module_name)
+    return [program.parent / DATA / folder for folder in (module.data.folders if module.data else ())]
+
+
+def _copy_data(module: Module, data: DataFiles, *, target: Path, cache: Cache, go: golang.Go) -> None:
+    result = subprocess.run(
+        [go.program, "mod", "download", "-json", data.module],
+        cwd=PINS / module.name,
+        env=_environment(cache),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if result.returncode:
+        raise DevclusterError(f"{data.module} could not be downloaded:\n{last_lines(result.stdout + result.stderr)}")
+    source = Path(json.loads(result.stdout)["Dir"])
+    shutil.rmtree(target, ignore_errors=True)
+    for folder in data.folders:
+        shutil.copytree(source / folder, target / folder)
 
 
 def _environment(cache: Cache) -> dict[str, str]:

@@ -7,6 +7,7 @@ It answers one JSON line for each JSON line on the socket ``machine.sock``:
 
 - ``{"op": "start", "name", "argv", "environment", "log", "digest"}``
 - ``{"op": "signal", "name", "signal"}``
+- ``{"op": "forget", "name"}``: no longer tell of a program that has ended
 - ``{"op": "status"}``
 """
 
@@ -70,6 +71,8 @@ class Supervisor:
                 return self._start(request)
             case "signal":
                 return self._signal(request)
+            case "forget":
+                return self._forget(request)
             case _:
                 return {"programs": self._programs}
 
@@ -111,6 +114,13 @@ class Supervisor:
         program = self._programs.get(request["name"])
         if program and program["status"] is None:
             os.kill(program["pid"], request["signal"])
+        return {}
+
+    def _forget(self, request: dict[str, Any]) -> dict[str, Any]:
+        program = self._programs.get(request["name"])
+        if program and program["status"] is None:
+            return {"error": f"{request['name']} is running"}
+        self._programs.pop(request["name"], None)
         return {}
 
 

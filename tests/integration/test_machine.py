@@ -14,6 +14,7 @@ import pytest
 from devcluster import network
 from devcluster.cgroups import ROOT
 from devcluster.components import Component
+from devcluster.errors import DevclusterError
 from devcluster.layout import Yard
 from devcluster.machine import Machine
 from devcluster.names import Names, choose_addresses
@@ -100,6 +101,17 @@ def test_a_program_is_started_again_only_if_it_would_run_otherwise(machine: Mach
     assert machine.programs()["p"].pid == pid
     assert machine.ensure(Component(name="p", argv=("sleep", "601")))
     assert machine.programs()["p"].pid != pid
+
+
+def test_a_program_that_ended_can_be_forgotten_and_a_running_one_can_not(machine: Machine):
+    machine.ensure(Component(name="short", argv=("true",)))
+    machine.ensure(Component(name="long", argv=("sleep", "600")))
+    wait_for(lambda: machine.programs()["short"].status == 0, what="a program's end", timeout=10)
+    machine.forget("short")
+    machine.forget("short")
+    with pytest.raises(DevclusterError, match="long is running"):
+        machine.forget("long")
+    assert list(machine.programs()) == ["long"]
 
 
 def test_the_host_sees_neither_mounts_nor_files_that_programs_of_the_machine_make(machine: Machine):

@@ -36,6 +36,7 @@ def node_layout(layout: ControlPlaneLayout, tmp_path: Path) -> NodeLayout:
         pause_image="localhost/pause:1",
         plugins="/usr/lib/cni",
         resolvers=["192.0.2.53"],
+        pod_range=ADDRESSES.fixed_pods,
     )
 
 

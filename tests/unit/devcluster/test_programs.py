@@ -84,6 +84,26 @@ def test_a_failed_build_shows_the_compilers_words_and_leaves_nothing(tmp_path: P
     assert [path for path in cache.programs.rglob("*") if path.is_file()] == []
 
 
+def test_a_programs_data_is_beside_it_before_the_program_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    source = tmp_path / "source"
+    (source / "kwok" / "charts" / "crds").mkdir(parents=True)
+    (source / "kwok" / "apis" / "crds").mkdir(parents=True)
+    (source / "kwok" / "charts" / "crds" / "pools.yaml").write_text("kind: x\n")
+    compiler = tmp_path / "go"
+    compiler.write_text(
+        f"""#!/bin/sh
+if [ "$1" = mod ]; then echo '{{"Dir": "{source}"}}'; else while [ "$1" != -o ]; do shift; done; touch "$2"; fi
+"""
+    )
+    compiler.chmod(0o755)
+    monkeypatch.setattr(golang, "find", lambda **_: golang.Go(program=str(compiler), version="go1.26.8"))
+    monkeypatch.setattr(programs, "NEEDED_BYTES", 0)
+    path = programs.ensure(["karpenter"], cache=Cache(root=tmp_path / "cache"))["karpenter"]
+    charts, apis = programs.data_folders("karpenter", path)
+    assert (charts / "pools.yaml").read_text() == "kind: x\n"
+    assert apis.is_dir()
+
+
 def test_gos_read_only_folders_are_removed(tmp_path: Path):
     folder = tmp_path / "go" / "modules" / "a"
     folder.mkdir(parents=True)

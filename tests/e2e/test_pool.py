@@ -1,0 +1,298 @@
+"""The pool: Karpenter asks for machines, real ones come, run pods, fail as a test wants it, and go again."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from devcluster.cgroups import Cgroup
+from devcluster.machine import Machine
+from devcluster.names import Names
+from tests.e2e.conftest import devcluster
+from tests.e2e.yard import SYSTEM, Json, Yard
+
+if TYPE_CHECKING:
+    from devcluster import layout
+
+pytestmark = pytest.mark.e2e
+
+LABEL = "trainyard.dev/test-pool"
+ORDER = "trainyard.dev/pool-agent"
+
+
+class Pool:
+    """A NodePool of two SMALL machines at most, and pods that run nowhere else."""
+
+    def __init__(self, yard: Yard, *, image: str) -> None:
+        self.yard = yard
+        self.name = f"test-{uuid.uuid4().hex[:8]}"
+        self.image = image
+        self._start = time.monotonic()
+
+    def create(self) -> None:
+        template = {
+            "metadata": {"labels": {LABEL: self.name}},
+            "spec": {
+                "nodeClassRef": {"group": "karpenter.kwok.sh", "kind": "KWOKNodeClass", "name": "default"},
+                "requirements": [
+                    {"key": "karpenter.sh/capacity-type", "operator": "In", "values": ["on-demand"]},
+                    {"key": "node.kubernetes.io/instance-type", "operator": "In", "values": ["SMALL"]},
+                ],
+                "taints": [{"key": LABEL, "value": self.name, "effect": "NoSchedule"}],
+                "expireAfter": "Never",
+            },
+        }
+        disruption = {"consolidationPolicy": "WhenEmpty", "consolidateAfter": "5s", "budgets": [{"nodes": "100%"}]}
+        spec = {"template": template, "disruption": disruption, "limits": {"nodes": "2"}}
+        self.yard.apply(
+            {"apiVersion": "karpenter.sh/v1", "kind": "NodePool", "metadata": {"name": self.name}, "spec": spec}
+        )
+
+    def job(self, script: str, *, retries: int = 0) -> str:
+        """Create a Job that runs Python on a machine of the pool; return its name."""
+        container = {
+            "name": "main",
+            "image": self.image,
+            "imagePullPolicy": "Never",
+            "command": ["python3", "-u", "-c", script],
+            "resources": {"requests": {"cpu": "500m", "memory": "128Mi"}},
+            "securityContext": {
+                "allowPrivilegeEscalation": False,
+                "capabilities": {"drop": ["ALL"]},
+                "runAsNonRoot": True,
+                "runAsUser": 1000,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+        }
+        pod = {
+            "restartPolicy": "Never",
+            "terminationGracePeriodSeconds": 1,
+            "nodeSelector": {LABEL: self.name},
+            "tolerations": [{"key": LABEL, "operator": "Exists"}],
+            "containers": [container],
+        }
+        # What the machine does to a pod is no failure of the pod's.
+        policy = {"rules": [{"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]}]}
+        spec = {"backoffLimit": retries, "podFailurePolicy": policy, "template": {"spec": pod}}
+        name = f"{self.name}-{uuid.uuid4().hex[:5]}"
+        return self.yard.apply(
+            {
+                "apiVersion": "batch/v1",
+                "kind": "Job",
+                "metadata": {"name": name, "namespace": "default"},
+                "spec": spec,
+            }
+        )
+
+    def nodes(self) -> list[Json]:
+        return self.yard.items("nodes", "-l", f"karpenter.sh/nodepool={self.name}")
+
+    def claims(self) -> list[Json]:
+        return self.yard.items("nodeclaims", "-l", f"karpenter.sh/nodepool={self.name}")
+
+    def pods(self, job: str) -> list[Json]:
+        return self.yard.items("pods", "-n", "default", "-l", f"job-name={job}")
+
+    def running(self, job: str) -> Json:
+        """Return the Job's pod as soon as it runs."""
+        return self.yard.wait(
+            f"a pod of {job} to run", lambda: [pod for pod in self.pods(job) if pod["status"]["phase"] == "Running"]
+        )[0]
+
+    def order(self, node: str, order: str) -> None:
+        self.yard.kubectl("annotate", "node", node, f"{ORDER}={order}")
+
+    def events(self, reason: str) -> list[Json]:
+        events = self.yard.items("events", "-A", "--field-selector", f"reason={reason}")
+        return [event for event in events if event["involvedObject"]["name"].startswith(self.name)]
+
+    def empty(self) -> bool:
+        return not self.nodes() and not self.claims()
+
+    def say(self, what: str) -> None:
+        print(f"{time.monotonic() - self._start:6.1f} s {what}")
+
+    def remove(self) -> None:
+        selector = [job["metadata"]["name"] for job in self.yard.items("jobs", "-n", "default")]
+        for name in selector:
+            if name.startswith(self.name):
+                self.yard.kubectl("delete", "job", name, "-n", "default", "--wait=false")
+        self.yard.kubectl("delete", "nodepool", self.name, "--wait=false")
+        self.yard.wait("the pool to be empty", self.empty, seconds=120)
+
+
+@pytest.fixture
+def pool(yard: Yard) -> Iterator[Pool]:
+    deployment = yard.get("deployment", "trainyard-operator", "-n", SYSTEM)
+    pool = Pool(yard, image=trainer_image(deployment))
+    pool.create()
+    yield pool
+    pool.remove()
+
+
+@pytest.fixture
+def configure(yard: Yard) -> Iterator[Any]:
+    """Return what sets options of the pool's agent; all are taken back afterwards."""
+
+    def set_options(**data: str) -> None:
+        metadata = {"name": "pool-agent", "namespace": "kube-system"}
+        yard.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data})
+
+    yield set_options
+    yard.kubectl("delete", "configmap", "pool-agent", "-n", "kube-system", "--ignore-not-found")
+
+
+def trainer_image(deployment: Json) -> str:
+    """Find the trainer image that the operator gives to runs."""
+    texts = json.dumps(deployment).replace("\\", "").split('"')
+    return next(text for text in texts if text.startswith("localhost/trainyard-trainer:"))
+
+
+def machines(cluster: layout.Yard) -> list[str]:
+    """Return the pool's machines that the cluster's machine tells of."""
+    return [name for name in machine_of(cluster).programs() if name.startswith("pool-") and name != "pool-agent"]
+
+
+def machine_of(cluster: layout.Yard) -> Machine:
+    """Return the cluster's machine."""
+    return Machine(yard=cluster, names=Names.of(cluster.checkout))
+
+
+def kubelets(cluster: layout.Yard, machine: str) -> set[int]:
+    """Return the process ids of a machine's kubelet."""
+    processes = Cgroup(f"{Names.of(cluster.checkout).cgroup}/{machine}").processes()
+    return {pid for pid in processes if Path("/proc", str(pid), "comm").read_text() == "kubelet\n"}
+
+
+def pid_of(cluster: layout.Yard, program: str) -> int:
+    """Return the process id of a program of the cluster's machine as this process sees it."""
+    inside = machine_of(cluster).programs()[program].pid
+    for pid in Cgroup(Names.of(cluster.checkout).cgroup).processes():
+        numbers = re.search(r"^NSpid:(.*)$", Path("/proc", str(pid), "status").read_text(), re.MULTILINE)
+        if numbers and numbers[1].split()[1:] == [str(inside)]:
+            return pid
+    raise AssertionError(f"{program} does not run")
+
+
+def leftovers(cluster: layout.Yard) -> list[str]:
+    """Return what there still is of any machine of the pool."""
+    cgroup = Names.of(cluster.checkout).cgroup
+    found = machines(cluster)
+    found += [str(path) for h in Cgroup(cgroup).hierarchies for path in (h / cgroup).glob("pool-*")]
+    found += [str(path) for path in (cluster.machine / "pool").iterdir() if path.name.isdecimal()]
+    return found
+
+
+def test_a_pool_grows_for_a_pod_and_is_empty_again(pool: Pool, yard: Yard, cluster: layout.Yard):
+    assert pool.empty()
+    job = pool.job("import sklearn, time; print('ready', flush=True); time.sleep(3); print('done')")
+    node = yard.wait("a Node", pool.nodes)[0]["metadata"]["name"]
+    pool.say("Node object")
+    yard.kubectl("wait", f"node/{node}", "--for=condition=Ready", "--timeout=90s")
+    pool.say("Node Ready")
+    pod = pool.running(job)["metadata"]["name"]
+    pool.say("pod running")
+    assert yard.kubectl("exec", "-n", "default", pod, "--", "echo", "from within").strip() == "from within"
+    yard.kubectl("wait", f"job/{job}", "-n", "default", "--for=condition=Complete", "--timeout=60s")
+    pool.say("pod succeeded")
+    assert yard.kubectl("logs", "-n", "default", pod).split() == ["ready", "done"]
+    small = yard.get("node", node)["status"]["allocatable"]
+    assert (small["cpu"], small["memory"]) == ("900m", "2038Mi")
+    yard.wait("the pool to be empty", pool.empty)
+    pool.say("no Node, no NodeClaim")
+    yard.wait("nothing of the machine to be left", lambda: not leftovers(cluster), seconds=20)
+    pool.say("no process, cgroup or folder")
+
+
+def test_a_machine_that_dies_is_gone_at_once_and_its_objects_soon_after(
+    pool: Pool, yard: Yard, cluster: layout.Yard, configure
+):
+    configure(removalSeconds="3")
+    job = pool.job("import time; time.sleep(600)")
+    node = pool.running(job)["spec"]["nodeName"]
+    pool.say("pod running")
+    pool.order(node, "die")
+    yard.wait("the machine to end", lambda: not machines(cluster), seconds=10)
+    pool.say("machine dead")
+    assert node in [found["metadata"]["name"] for found in pool.nodes()]
+    yard.kubectl("delete", "job", job, "-n", "default", "--wait=false")
+    yard.wait("its objects to go", pool.empty, seconds=20)
+    pool.say("no Node, no NodeClaim")
+
+
+def test_a_machine_that_does_not_boot_leaves_its_node_not_ready(
+    pool: Pool, yard: Yard, cluster: layout.Yard, configure
+):
+    configure(boot="fail")
+    job = pool.job("print('at last')")
+    node = yard.wait("a Node", pool.nodes)[0]["metadata"]["name"]
+    waited = yard.kubectl("wait", f"node/{node}", "--for=condition=Ready", "--timeout=3s", check=False)
+    assert "timed out" in waited
+    assert machines(cluster) == []
+    configure(bootDelaySeconds="1")
+    yard.kubectl("wait", f"job/{job}", "--for=condition=Complete", "--timeout=60s")
+    pool.say("pod succeeded")
+
+
+def test_machines_survive_their_agent_and_kubelets_are_started_again(pool: Pool, yard: Yard, cluster: layout.Yard):
+    job = pool.job("import time; time.sleep(600)")
+    pod = pool.running(job)["metadata"]["name"]
+    (machine,) = machines(cluster)
+    os.kill(*kubelets(cluster, machine), signal.SIGKILL)
+    os.kill(pid_of(cluster, "pool-agent"), signal.SIGKILL)
+    before = machine_of(cluster).programs()[machine].pid
+    yard.wait("another kubelet", lambda: kubelets(cluster, machine), seconds=10)
+    assert devcluster("up") == 0
+    pool.say("another agent")
+    assert machine_of(cluster).programs()[machine].pid == before
+    yard.wait("the kubelet to answer", lambda: "ok" in yard.kubectl("exec", pod, "--", "echo", "ok", check=False))
+    os.kill(pid_of(cluster, "pool-agent"), signal.SIGKILL)
+    yard.kubectl("delete", "job", job, "--wait=false")
+    yard.kubectl("delete", "nodes", "-l", f"karpenter.sh/nodepool={pool.name}")
+    assert devcluster("up") == 0
+    yard.wait("what the agent missed to be cleaned up", lambda: not leftovers(cluster), seconds=20)
+    pool.say("nothing left")
+
+
+def test_a_reclaimed_machine_is_drained_after_its_notice(pool: Pool, yard: Yard, configure):
+    configure(reclaimNoticeSeconds="2")
+    job = pool.job("import time; time.sleep(600)")
+    first = pool.running(job)
+    node = first["spec"]["nodeName"]
+    pool.order(node, "reclaim")
+
+    def taints() -> str:
+        return json.dumps(yard.get("node", node)["spec"].get("taints"))
+
+    yard.wait("the notice", lambda: "spot-itn" in taints(), seconds=10)
+    pool.say("notice")
+    yard.wait("the drain", lambda: first["metadata"]["uid"] not in [p["metadata"]["uid"] for p in pool.pods(job)])
+    pool.say("drained")
+    yard.wait("the Node to go", lambda: node not in [n["metadata"]["name"] for n in pool.nodes()], seconds=60)
+    pool.say("Node gone")
+
+
+def test_a_provider_without_capacity_says_so_and_recovers(pool: Pool, yard: Yard, configure):
+    configure(stockout="true")
+    annotations = ("configmap", "pool-agent", "-n", "kube-system", "-o", "jsonpath={.metadata.annotations}")
+    yard.wait(
+        "the stockout to begin",
+        lambda: '"trainyard.dev/pool-agent-stockout":"true"' in yard.kubectl("get", *annotations),
+    )
+    job = pool.job("print('at last')")
+    refused = yard.wait("the provider's words", lambda: pool.events("InsufficientCapacityError"), seconds=60)
+    pool.say(refused[0]["message"])
+    assert "insufficient-capacity" in refused[0]["message"]
+    assert pool.nodes() == []
+    configure()
+    yard.kubectl("wait", f"job/{job}", "-n", "default", "--for=condition=Complete", "--timeout=90s")
+    pool.say("pod succeeded")
