@@ -15,6 +15,7 @@ from devcluster.layout import write_atomically
 from devcluster.node import NodeLayout, containerd_configuration, write_configuration
 from devcluster.node import kubelet_configuration as fixed_configuration
 from devcluster.pool import init
+from devcluster.pool.plan import HOSTNAME
 
 if TYPE_CHECKING:
     from devcluster.pool.plan import PoolNode
@@ -122,6 +123,8 @@ def write(settings: Settings, slot: Slot, *, node: PoolNode, cgroup_root: str, t
         f"--kubeconfig={slot.home / 'kubeconfig'}",
         "--root-dir=/var/lib/kubelet",
         f"--hostname-override={node.name}",
+        # The name of such a Node may be too long for a label's value, and the kubelet would make it one.
+        f"--node-labels={HOSTNAME}={node.hostname}",
         f"--node-ip={settings.addresses.machine}",
     ]
     content = init_settings(settings, home=slot.home, program=slot.program, template=template, kubelet=argv)

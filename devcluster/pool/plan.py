@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 PROVIDER = "kwok://"
 INSTANCE_TYPE = "node.kubernetes.io/instance-type"
+HOSTNAME = "kubernetes.io/hostname"
 RECLAIM, DIE = "reclaim", "die"
 # A claim that is deleted while it is being launched leaves a Node behind that nobody but the provider knows of.
 ORPHAN_SECONDS = 10
@@ -29,6 +30,7 @@ class PoolNode:
     provider_id: str
     size: str
     created: float
+    hostname: str = ""
     ready: bool = False
     deleting: bool = False
     order: str = ""
@@ -141,6 +143,7 @@ def _pool_node(item: Mapping[str, Any]) -> PoolNode:
         uid=metadata["uid"],
         provider_id=item["spec"]["providerID"],
         size=metadata.get("labels", {}).get(INSTANCE_TYPE, ""),
+        hostname=metadata.get("labels", {}).get(HOSTNAME, metadata["name"]),
         created=dt.datetime.fromisoformat(metadata["creationTimestamp"]).timestamp(),
         ready=any(c["type"] == "Ready" and c["status"] == "True" for c in conditions),
         deleting="deletionTimestamp" in metadata,

@@ -67,6 +67,7 @@ MAX_TRAINING_JOB_NAME: Final = 52
 MAX_LABEL_VALUE: Final = 63
 
 _DIGEST_CHARS: Final = 8
+_MAX_POOL_NAME: Final = 50
 _OBJECT_NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
 _ENDS_LIKE_A_DIGEST = re.compile(rf"-[0-9a-f]{{{_DIGEST_CHARS}}}\Z")
 _NOT_ALLOWED = re.compile(r"[^a-z0-9]+")
@@ -81,12 +82,14 @@ def job_name(training_job_name: str, uid: str) -> str:
 
 
 def pool_name(namespace: str, cluster: str) -> str:
-    """Return the name of what a ComputeCluster has outside of its namespace; it fits into a label's value.
+    """Return the name of what a ComputeCluster has outside of its namespace.
+
+    It fits into a label's value together with what Karpenter appends to it for the name of a machine.
 
     The digest keeps `a-b` in `c` apart from `a` in `b-c`.
     """
     digest = hashlib.sha256(f"{namespace}/{cluster}".encode()).hexdigest()[:_DIGEST_CHARS]
-    stem = _NOT_ALLOWED.sub("-", f"{namespace}-{cluster}")[: MAX_LABEL_VALUE - len(digest) - 1].rstrip("-")
+    stem = _NOT_ALLOWED.sub("-", f"{namespace}-{cluster}")[: _MAX_POOL_NAME - len(digest) - 1].rstrip("-")
     return f"{stem}-{digest}"
 
 
