@@ -32,7 +32,7 @@ from trainyard_operator.gateway.reviewer import CachedReviewer, KubeTokenReviewe
 from trainyard_operator.gateway.server import Gateway
 from trainyard_operator.gateway.tls import ServerTls, load_tls
 from trainyard_operator.handlers.login import register_login
-from trainyard_operator.handlers.watches import configure, register_watches
+from trainyard_operator.handlers.watches import LISTED, configure, register_watches
 from trainyard_operator.kube.client import KubeClient
 from trainyard_operator.kube.connection import Connection, ConnectionConfigError, find_connection
 from trainyard_operator.kube.errors import ApiError, NotFound
@@ -95,6 +95,7 @@ class Parts:
     queues: Queues
     informer: Informer
     book: QueueBook
+    resync: Resync
     memory: Memory
     karpenter: bool
 
@@ -194,13 +195,15 @@ class Process:
             catalogue=settings.sizes,
             defaults=settings.run_default_requests,
         )
+        informer = Informer(store=store, queues=queues, book=book, malformed=self._metrics.unreadable)
         return Parts(
             client=client,
             objects=objects,
             store=store,
             queues=queues,
-            informer=Informer(store=store, queues=queues, book=book, malformed=self._metrics.unreadable),
+            informer=informer,
             book=book,
+            resync=Resync(client=client, store=store, informer=informer),
             memory=Memory(),
             karpenter=await _has_karpenter(client),
         )
@@ -269,7 +272,9 @@ class Process:
     async def _watch(self, parts: Parts) -> None:
         registry = kopf.OperatorRegistry()
         register_login(registry, connection=self._connection)
-        register_watches(registry, watched=parts.watched, informer=parts.informer, heard=self._metrics.heard)
+        register_watches(
+            registry, watched=parts.watched, informer=parts.informer, heard=partial(self._heard, parts.resync)
+        )
         kopf_settings = kopf.OperatorSettings()
         configure(kopf_settings, watched=parts.watched)
         own = asyncio.all_tasks()
@@ -285,9 +290,13 @@ class Process:
         self._listen_to_signals()
         await kopf.run_tasks(tasks, ignored=own)
 
+    def _heard(self, resync: Resync, kind: Kind, event_type: str) -> None:
+        self._metrics.heard(kind.kind, event_type)
+        if event_type == LISTED:
+            resync.listed(kind)
+
     async def _resync(self, parts: Parts) -> None:
         seconds = self._settings.resync_seconds
-        resync = Resync(client=parts.client, store=parts.store, informer=parts.informer)
         beat = partial(self._health.beat, "sweep", seconds=3 * seconds + 60)
         beat()
 
@@ -298,7 +307,7 @@ class Process:
             broken = self._drifts[kind.plural] >= _DRIFTS_TO_FAULT
             self._health.fault(f"watch of {kind.plural}", "misses changes" if broken else None)
 
-        await resync.run(watched=parts.watched, seconds=seconds, swept=swept)
+        await parts.resync.run(watched=parts.watched, seconds=seconds, swept=swept)
 
     async def _hold(self, leader: Leader) -> None:
         self._health.beat("lease", seconds=LEASE_BEAT_SECONDS)

@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterable
 
 import kopf
 
+from trainyard_operator.api.names import Kind
 from trainyard_operator.handlers.storage import NoDiffBase, NoProgress
 from trainyard_operator.runtime.informer import Informer
 from trainyard_operator.runtime.watched import Watched
 
-Heard = Callable[[str, str], None]
+LISTED = "LISTED"
+Heard = Callable[[Kind, str], None]
 
 
 def register_watches(
@@ -27,7 +29,7 @@ def _register(registry: kopf.OperatorRegistry, entry: Watched, informer: Informe
     # Group, version and plural: a bare name such as "jobs" may mean several kinds of a cluster.
     @kopf.on.event(kind.group, kind.version, kind.plural, registry=registry, id=f"watch-{kind.plural}")
     async def observe(event: kopf.RawEvent, **_: object) -> None:
-        heard(kind.kind, event["type"] or "LISTED")
+        heard(kind, event["type"] or LISTED)
         if event["type"] == "DELETED":
             informer.drop(kind, dict(event["object"]))
         else:

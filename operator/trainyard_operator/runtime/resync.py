@@ -1,14 +1,18 @@
 """The sweep that makes up for what watches miss.
 
 A watch that was cut and begun anew by a listing never says what was deleted in between, and a process has bugs. So
-from time to time the names and versions of all objects are listed, without their contents, and compared: ghosts are
-removed, and what is missing or behind is fetched. Where nothing was missed no object is looked at.
+from time to time, and soon after each such listing, the names and versions of all objects are listed, without their
+contents, and compared: ghosts are removed, and what is missing or behind is fetched. Where nothing was missed no object
+is looked at. So an object that went between this process's own listing and the watch's is not waited for until the
+next round.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +28,9 @@ JsonObject = dict[str, Any]
 
 # How long a watch may be behind before the sweep steps in.
 GRACE_SECONDS = 3.0
+# How long after a listing a kind is swept: the objects of a listing come one by one.
+LISTED_SECONDS = 5.0
+TICK_SECONDS = 1.0
 # Above so many, one listing of everything is less work than asking one by one.
 _FETCH_ONE_BY_ONE = 20
 
@@ -51,17 +58,29 @@ class Resync:
         store: Store,
         informer: Informer,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock = clock
+        self._due: dict[str, float] = {}
         self._client = client
         self._store = store
         self._informer = informer
         self._sleep = sleep
 
+    def listed(self, kind: Kind) -> None:
+        """Have `kind` swept soon: its watch was begun by a listing, which says nothing of what went before it."""
+        self._due[kind.plural] = min(self._due.get(kind.plural, math.inf), self._clock() + LISTED_SECONDS)
+
     async def run(self, *, watched: tuple[Watched, ...], seconds: float, swept: Callable[[Kind, Drift], None]) -> None:
-        """Sweep each kind once every `seconds`, one after the other; tell `swept` what was mended."""
+        """Sweep each kind once every `seconds`, and soon after each listing; tell `swept` what was mended."""
+        for entry in watched:
+            self.listed(entry.kind)
         while True:
+            now = self._clock()
             for entry in watched:
-                await self._sleep(seconds / len(watched))
+                if self._due[entry.kind.plural] > now:
+                    continue
+                self._due[entry.kind.plural] = now + seconds
                 try:
                     drift = await self.sweep(entry)
                 except ApiError as error:
@@ -70,6 +89,7 @@ class Resync:
                 if drift:
                     log.warning("the watch of %s had missed: %s", entry.kind.plural, drift)
                 swept(entry.kind, drift)
+            await self._sleep(TICK_SECONDS)
 
     async def sweep(self, entry: Watched) -> Drift:
         """Mend what the store has wrong of one kind.

@@ -12,7 +12,7 @@ from trainyard_operator.runtime.informer import Informer
 from trainyard_operator.runtime.prime import prime
 from trainyard_operator.runtime.queuebook import QueueBook
 from trainyard_operator.runtime.queues import Queues
-from trainyard_operator.runtime.resync import Drift, Resync
+from trainyard_operator.runtime.resync import LISTED_SECONDS, Drift, Resync
 from trainyard_operator.runtime.store import Store
 from trainyard_operator.runtime.watched import PLANNED, Watched
 
@@ -156,3 +156,23 @@ class TestPrime:
         assert not priming.done()
         yard.client.undiscovered.clear()
         await priming
+
+
+async def test_a_kind_is_swept_soon_after_each_listing_and_else_once_in_a_while(yard):
+    """A deletion between two listings is told by nobody: what vanished then must not be waited for until the next round."""
+    moments, now = [], 0.0
+
+    async def sleep(seconds):
+        nonlocal now
+        now += seconds
+        if now == 50:
+            resync.listed(NODE)
+        if now > 120:
+            raise asyncio.CancelledError
+
+    resync = Resync(client=yard.client, store=yard.store, informer=yard.informer, sleep=sleep, clock=lambda: now)
+    with pytest.raises(asyncio.CancelledError):
+        await resync.run(
+            watched=(Watched(kind=NODE),), seconds=100, swept=lambda kind, _: moments.append((kind.plural, now))
+        )
+    assert moments == [("nodes", LISTED_SECONDS), ("nodes", 50 + LISTED_SECONDS)]
