@@ -14,6 +14,7 @@ from demo.cluster import REPOSITORY, Cluster
 from demo.console import Console
 from demo.errors import DemoError
 from demo.follow import follow
+from demo.pool import PoolFollower
 from demo.storage import open_storage
 from demo.submit import free_name, read_training_job, submit
 from demo.upload import upload_folder
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 EXAMPLE: Final = REPOSITORY / "examples" / "mnist"
+# The same, on nodes that Karpenter makes; needs the node class that the embedded cluster has.
+ON_A_POOL: Final = REPOSITORY / "examples" / "mnist-karpenter"
+NODE_CLASS: Final = ("karpenter.kwok.sh", "v1alpha1", "kwoknodeclasses", "default")
 INTERRUPTED: Final = 130
 
 
@@ -37,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console()
     try:
         cluster = Cluster.connect(namespace=options.namespace, operator_namespace=options.operator_namespace)
-        return run(cluster, folder=EXAMPLE, console=console)
+        return run(cluster, folder=EXAMPLE, console=console, pooled=cluster.has_object(*NODE_CLASS))
     except (DemoError, TransferError) as error:
         sys.stderr.write(f"demo: {error}\n")
     except ApiException as error:
@@ -50,8 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1
 
 
-def run(cluster: Cluster, *, folder: Path, console: Console) -> int:
-    """Upload, submit, follow and show one run."""
+def run(cluster: Cluster, *, folder: Path, console: Console, pooled: bool) -> int:
+    """Upload, submit, follow and show one run; `pooled` where its nodes are to be made for it."""
     example = read_training_job(folder)
     with open_storage(cluster) as storage:
         files = sorted((folder / "data").glob("*.gz"))
@@ -60,11 +64,15 @@ def run(cluster: Cluster, *, folder: Path, console: Console) -> int:
 
     old = example["metadata"]["name"]
     name = free_name(old, taken=[job["metadata"]["name"] for job in cluster.list_objects("trainingjobs")])
-    for line in submit(cluster, folder=folder, old=old, new=name).splitlines():
+    for line in submit(cluster, folder=ON_A_POOL if pooled else folder, old=old, new=name).splitlines():
         console.say(line)
+    pool = PoolFollower(
+        cluster.watch_object("computeclusters", example["spec"]["computeClusterRef"]["name"]), console=console
+    )
+    pool.start()
     try:
         job = follow(
-            cluster.watch_training_job(name),
+            cluster.watch_object("trainingjobs", name),
             console=console,
             open_log=lambda pod: cluster.pod_log(pod, container="train"),
         )
@@ -73,7 +81,19 @@ def run(cluster: Cluster, *, folder: Path, console: Console) -> int:
         return INTERRUPTED
     code = _show(cluster, job, console=console)
     console.write(show.timings(job["status"], upload=upload_seconds, total=console.elapsed))
-    return code
+    return code or _shrink(pool, console=console)
+
+
+def _shrink(pool: PoolFollower, *, console: Console) -> int:
+    """Wait until a pool that scales is empty again: that is when it costs nothing."""
+    if not pool.scales():
+        return 0
+    seconds = pool.await_empty()
+    if seconds is None:
+        console.write("Failed: the pool still has nodes; `kubectl describe computecluster` says why")
+        return 1
+    console.write(f"the pool was empty again {seconds:.0f} s after that")
+    return 0
 
 
 def _show(cluster: Cluster, job: Mapping[str, Any], *, console: Console) -> int:

@@ -28,9 +28,10 @@ VERSION: Final = "v1alpha1"
 WATCH_SECONDS: Final = 60
 TOKEN_SECONDS: Final = 3600
 GATEWAY_SECRET: Final = "trainyard-gateway-tls"  # noqa: S105 - a name
+FORBIDDEN: Final = 403
 NOT_FOUND: Final = 404
 # Answers to a watch that trying again will not change.
-FINAL: Final = frozenset({401, 403, NOT_FOUND})
+FINAL: Final = frozenset({401, FORBIDDEN, NOT_FOUND})
 RECONNECT_SECONDS: Final = 1
 
 
@@ -149,8 +150,19 @@ class Cluster:
         items: list[JsonObject] = answer["items"]
         return items
 
-    def watch_training_job(self, name: str) -> Iterator[JsonObject]:
-        """Yield the TrainingJob `name` as it is now, and again whenever it changes, for as long as it is asked for.
+    def has_object(self, group: str, version: str, plural: str, name: str) -> bool:
+        """Return whether there is such an object outside of all namespaces, and a kind for it."""
+        try:
+            client.CustomObjectsApi(self.api).get_cluster_custom_object(group, version, plural, name)
+        except client.ApiException as error:
+            # Whoever may not look has no use for it either.
+            if error.status in {NOT_FOUND, FORBIDDEN}:
+                return False
+            raise
+        return True
+
+    def watch_object(self, plural: str, name: str) -> Iterator[JsonObject]:
+        """Yield an object as it is now, and again whenever it changes, for as long as it is asked for.
 
         Raises
         ------
@@ -165,17 +177,17 @@ class Cluster:
                     GROUP,
                     VERSION,
                     self.namespace,
-                    "trainingjobs",
+                    plural,
                     field_selector=f"metadata.name={name}",
                     timeout_seconds=WATCH_SECONDS,
                 )
                 for event in stream:
                     if event["type"] == "DELETED":
-                        raise DemoError(f"the TrainingJob {name} was deleted")
+                        raise DemoError(f"{plural}/{name} was deleted")
                     yield event["object"]
             except client.ApiException as error:
                 if error.status in FINAL:
-                    raise DemoError(f"the TrainingJob {name} cannot be watched: {error.reason}") from error
+                    raise DemoError(f"{plural}/{name} cannot be watched: {error.reason}") from error
                 time.sleep(RECONNECT_SECONDS)
             except (HTTPError, OSError):
                 time.sleep(RECONNECT_SECONDS)

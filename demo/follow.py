@@ -19,7 +19,7 @@ JsonObject = Mapping[str, Any]
 # Returns the lines of a pod's log from the first one on, until the container or the connection ends.
 OpenLog = Callable[[str], Iterable[bytes]]
 
-ENDED: Final = frozenset({"Completed", "Failed"})
+ENDED: Final = frozenset({"Completed", "Failed", "Canceled"})
 LOGGING: Final = frozenset({"Running", "Finalizing"}) | ENDED
 RECONNECT_SECONDS: Final = 1.0
 # How often and how long the last lines of a run that has ended are asked for.

@@ -12,7 +12,7 @@ from trainyard.contract import MetricValue, decode_metric
 JsonObject = Mapping[str, Any]
 
 # The phases of a run, by what the person at the terminal waits for.
-_WAITING = ("Pending", "Provisioning")
+_WAITING = ("Pending", "Queued", "Provisioning")
 _TRAINING = ("Running",)
 _SAVING = ("Finalizing",)
 

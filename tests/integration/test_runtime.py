@@ -120,7 +120,9 @@ class Yard:
         heard: list[tuple[str, str]] = []
         registry = kopf.OperatorRegistry()
         register_login(registry, connection=self.connection)
-        register_watches(registry, watched=WATCHED, informer=self.informer, heard=lambda kind, said: heard.append((kind.kind, said)))
+        register_watches(
+            registry, watched=WATCHED, informer=self.informer, heard=lambda kind, said: heard.append((kind.kind, said))
+        )
         settings = kopf.OperatorSettings()
         configure(settings, watched=WATCHED)
         stop = asyncio.Event()

@@ -178,6 +178,14 @@ def test_a_service_is_there_or_not(cluster, answers, status, there):
     assert cluster.has_service("trainyard-store") is there
 
 
+@pytest.mark.parametrize(
+    ("status", "there"), [(200, True), (404, False), (403, False)], ids=["there", "absent", "forbidden"]
+)
+def test_an_object_of_the_whole_cluster_is_there_or_not(cluster, answers, status, there):
+    answers["/apis/g.example/v1/things/one"] = [(status, "{}", True)]
+    assert cluster.has_object("g.example", "v1", "things", "one") is there
+
+
 def test_a_watch_that_breaks_or_ends_is_begun_again(cluster, answers, monkeypatch):
     monkeypatch.setattr("demo.cluster.RECONNECT_SECONDS", 0)
     answers[JOBS] = [
@@ -187,7 +195,7 @@ def test_a_watch_that_breaks_or_ends_is_begun_again(cluster, answers, monkeypatc
         (200, event("ADDED", "Completed"), True),
     ]
     seen = []
-    for job in cluster.watch_training_job("mnist"):
+    for job in cluster.watch_object("trainingjobs", "mnist"):
         seen.append(job["status"]["phase"])
         if seen[-1] == "Completed":
             break
@@ -197,11 +205,11 @@ def test_a_watch_that_breaks_or_ends_is_begun_again(cluster, answers, monkeypatc
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        pytest.param((200, event("DELETED", "Running"), True), "the TrainingJob mnist was deleted", id="deleted"),
-        pytest.param((403, "{}", True), "the TrainingJob mnist cannot be watched: Forbidden", id="forbidden"),
+        pytest.param((200, event("DELETED", "Running"), True), "trainingjobs/mnist was deleted", id="deleted"),
+        pytest.param((403, "{}", True), "trainingjobs/mnist cannot be watched: Forbidden", id="forbidden"),
     ],
 )
 def test_a_watch_ends_when_there_is_nothing_to_watch(cluster, answers, answer, message):
     answers[JOBS] = [answer]
     with pytest.raises(DemoError, match=message):
-        next(cluster.watch_training_job("mnist"))
+        next(cluster.watch_object("trainingjobs", "mnist"))

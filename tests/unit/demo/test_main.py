@@ -16,7 +16,8 @@ UID = "0b1f5a52-9d0e-4f0c-8a3b-6c1f4a9be001"
 class OneCluster:
     """A cluster on which one run of the example goes as it is told to."""
 
-    def __init__(self, *, statuses, versions="Ready"):
+    def __init__(self, *, statuses, versions="Ready", pool=()):
+        self.pool = pool
         self.namespace = "team"
         self.statuses = statuses
         self.applied = []
@@ -33,7 +34,10 @@ class OneCluster:
         self.applied.append(arguments)
         return "trainingjob.trainyard.dev/mnist-2 created\n"
 
-    def watch_training_job(self, name):
+    def watch_object(self, plural, name):
+        if plural == "computeclusters":
+            yield from ({"metadata": {"name": name}, "status": status} for status in self.pool)
+            return
         spec = {"models": [{"name": "sklearn_mnist", "path": "outputs/sklearn_mnist_model.pkl"}]}
         for status in self.statuses:
             if status is KeyboardInterrupt:
@@ -79,9 +83,10 @@ def run(storage, bucket, loop, example, monkeypatch):
     ):
         loop(bucket.put(f"runs/team/{UID}/{path}", content))
 
-    def call(cluster):
+    def call(cluster, *, pooled=False):
         output = io.StringIO()
-        return program.run(cluster, folder=example, console=Console(stream=output)), output.getvalue()
+        code = program.run(cluster, folder=example, console=Console(stream=output), pooled=pooled)
+        return code, output.getvalue()
 
     return call
 
@@ -105,6 +110,34 @@ def test_a_name_that_is_taken_is_not_used_again(run):
     _, output = run(cluster)
     assert [arguments[:2] for arguments in cluster.applied] == [("apply", "-k")]
     assert "trainingjob.trainyard.dev/mnist-2 created" in output
+
+
+def test_a_pool_that_scales_is_waited_for_until_it_is_empty(run):
+    managed = [{"type": "Managed", "status": "True"}]
+    pool = [{"nodeStateCounts": {"idle": n}, "conditions": managed} for n in (1, 0)]
+    code, output = run(OneCluster(statuses=[COMPLETED], pool=pool), pooled=True)
+    assert code == 0
+    assert "pool: 1 idle" in output
+    assert "pool: no nodes" in output
+    assert "the pool was empty again 0 s after that" in output
+
+
+def test_a_pool_that_keeps_its_nodes_is_a_failure(run, monkeypatch):
+    monkeypatch.setattr("demo.pool.GRACE_SECONDS", 0.01)
+    pool = [{"nodeStateCounts": {"idle": 1}, "conditions": [{"type": "Managed", "status": "True"}]}]
+    code, output = run(OneCluster(statuses=[COMPLETED], pool=pool), pooled=True)
+    assert code == 1
+    assert "Failed: the pool still has nodes" in output
+
+
+def test_on_a_pool_the_example_is_the_one_with_a_pool(run):
+    cluster = OneCluster(statuses=[COMPLETED])
+    folders = []
+    cluster.run_kubectl = lambda *arguments: folders.append(arguments) or ""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(program, "submit", lambda _c, *, folder, old, new: folders.append(folder.name) or "")
+        run(cluster, pooled=True)
+    assert folders == ["mnist-karpenter"]
 
 
 def test_a_run_that_failed_is_explained(run):

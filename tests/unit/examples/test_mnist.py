@@ -12,9 +12,12 @@ import subprocess
 import sys
 
 import joblib
+import jsonschema
 import numpy as np
 import pytest
 import yaml
+
+from tests.support import schemas
 
 DIGITS = 10
 
@@ -119,6 +122,16 @@ def rendered(example, program):
     command = [str(program("kubectl")), "kustomize", str(example)]
     output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
     return {document["kind"]: document for document in yaml.safe_load_all(output)}
+
+
+def test_the_example_on_karpenters_nodes_differs_in_its_cluster_only(rendered, example, program):
+    command = [str(program("kubectl")), "kustomize", str(example.parent / "mnist-karpenter")]
+    output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    other = {document["kind"]: document for document in yaml.safe_load_all(output)}
+    assert {kind for kind in rendered if rendered[kind] != other[kind]} == {"ComputeCluster"}
+    assert other["ComputeCluster"]["metadata"] == rendered["ComputeCluster"]["metadata"]
+    assert set(other["ComputeCluster"]["spec"]["provider"]) == {"type", "karpenter"}
+    jsonschema.validate(other["ComputeCluster"], schemas.schema("computeclusters"))
 
 
 def test_the_training_job_follows_the_hash_in_the_name_of_the_code(rendered):
