@@ -92,10 +92,11 @@ class Cluster:
             addresses = self._machine_up()
             self._control_plane_up(addresses, paths)
             installation = karpenter.Installation(paths=paths, kubeconfig=self._yard.kubeconfig)
-            self._node_up(addresses, paths, pause=pause)
+            settings = self._pool_settings(addresses, paths, pause=pause, trainer=images.trainer)
+            self._node_up(settings, paths, pause=pause, trainer=images.trainer)
             for image in (images.operator, images.trainer, images.store):
                 self._import(image)
-            self._pool_up(addresses, paths, installation, images=(pause, images.trainer))
+            self._pool_up(settings, paths, installation)
             self._link_programs(paths)
             self._prepare_namespaces(paths["kubectl"])
             self._chart_up(paths, images)
@@ -177,24 +178,29 @@ class Cluster:
             self._machine.ensure(components.controller_manager(layout, paths))
             self._machine.ensure(components.scheduler(layout, paths))
 
-    def _node_up(self, addresses: Addresses, paths: dict[str, Path], *, pause: Image) -> None:
-        control_plane = ControlPlaneLayout.embedded(yard=self._yard, addresses=addresses)
+    def _node_up(self, settings: pool.Settings, paths: dict[str, Path], *, pause: Image, trainer: Image) -> None:
+        control_plane = settings.control_plane
         layout = NodeLayout(
             home=self._yard.machine,
-            addresses=addresses,
+            addresses=settings.addresses,
             control_plane=control_plane,
             cgroup_root=self._machine.cgroup.pods,
             pause_image=pause.reference,
-            plugins=node.find_plugins(),
-            resolvers=network.host_resolvers(),
-            pod_range=addresses.fixed_pods,
+            plugins=settings.plugins,
+            resolvers=settings.resolvers,
+            pod_range=settings.addresses.fixed_pods,
         )
         node.write_configuration(layout)
         client = ApiClient(server=control_plane.server, pki=control_plane.pki)
+        self._containerd_up(layout)
+        self._import(pause)
+        if "kubelet" not in self._machine.programs() and not settings.template.exists():
+            # Machines of the pool take over what has been unpacked here, as long as there is nothing else.
+            self._import(trainer)
+            self._machine.stop("containerd")
+            fleet.take_template(containerd=self._yard.machine / "containerd", template=settings.template)
+            self._containerd_up(layout)
         with self._progress.step("starting the node", "node ready"):
-            self._machine.ensure(node.containerd(layout))
-            self._wait(self._containerd_answers, what="containerd", programs=("containerd",))
-            self._import(pause)
             self._machine.ensure(node.kubelet(layout, paths))
             self._machine.ensure(node.kube_proxy(layout, paths))
             self._machine.ensure(node.coredns(layout, paths))
@@ -202,24 +208,25 @@ class Cluster:
                 lambda: _node_ready(client), what="the node to be Ready", programs=("kubelet", "kube-proxy", "coredns")
             )
 
-    def _pool_up(
-        self,
-        addresses: Addresses,
-        paths: dict[str, Path],
-        installation: karpenter.Installation,
-        *,
-        images: tuple[Image, ...],
-    ) -> None:
-        settings = pool.Settings(
+    def _containerd_up(self, layout: NodeLayout) -> None:
+        self._machine.ensure(node.containerd(layout))
+        self._wait(self._containerd_answers, what="containerd", programs=("containerd",))
+
+    def _pool_settings(
+        self, addresses: Addresses, paths: dict[str, Path], *, pause: Image, trainer: Image
+    ) -> pool.Settings:
+        return pool.Settings(
             checkout=self._yard.checkout,
             octet=addresses.octet,
             kubelet=paths["kubelet"],
-            pause_image=images[0].reference,
-            images={image.reference: image.archive for image in images},
+            pause_image=pause.reference,
+            images={image.reference: image.archive for image in (pause, trainer)},
             sizes=sizes.read(),
             plugins=node.find_plugins(),
             resolvers=network.host_resolvers(),
         )
+
+    def _pool_up(self, settings: pool.Settings, paths: dict[str, Path], installation: karpenter.Installation) -> None:
         # Neither is waited for: nobody needs a machine yet.
         with self._progress.step("starting Karpenter", "Karpenter started"):
             installation.finish()

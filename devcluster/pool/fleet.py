@@ -6,9 +6,9 @@ it is and is written first, so whatever half of a machine there may be is found 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -62,6 +62,23 @@ def records(folder: Path) -> dict[str, Record]:
     return found
 
 
+def take_template(*, containerd: Path, template: Path) -> None:
+    """Make a template of a containerd that does not run and has never had a pod.
+
+    Parameters
+    ----------
+    containerd
+        Its folder.
+    template
+        The template's.
+    """
+    unfinished = template.with_name(f"{template.name}.new")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    init.clone(containerd, unfinished / "containerd")
+    unfinished.rename(template)
+
+
 class Fleet:
     """All machines of the pool.
 
@@ -77,8 +94,7 @@ class Fleet:
         self._settings = settings
         self._machine = machine
         self._removing: list[subprocess.Popen[bytes]] = []
-        key = hashlib.sha256(json.dumps(sorted(settings.images)).encode()).hexdigest()[:16]
-        self._template = settings.folder / f"template-{key}"
+        self._template = settings.template
         self._template_failed = False
 
     def tidy(self) -> None:
@@ -108,7 +124,10 @@ class Fleet:
                     os.kill(int(child), signal.SIGHUP)
 
     def prepare(self) -> bool:
-        """Unpack the images once for all machines; True when that is done, or has failed and each does it itself."""
+        """Unpack the images once for all machines; True when that is done, or has failed and each does it itself.
+
+        Only for images that came when the fixed node had pods already: `take_template` is quicker.
+        """
         if self._template.exists() or self._template_failed:
             return True
         program = self._machine.programs().get(TEMPLATE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from dataclasses import asdict, dataclass
@@ -113,6 +114,12 @@ class Settings:
     def file(self) -> Path:
         """Where these settings are written."""
         return self.folder / "settings.json"
+
+    @property
+    def template(self) -> Path:
+        """Folder of the unpacked images that every machine takes over; another one for other images."""
+        key = hashlib.sha256(json.dumps(sorted(self.images)).encode()).hexdigest()[:16]
+        return self.folder / f"template-{key}"
 
     def slot(self, index: int) -> Slot:
         """Give the place of an index."""

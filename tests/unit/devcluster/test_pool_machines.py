@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
 import itertools
 import json
@@ -118,6 +119,22 @@ def test_images_are_taken_over_by_links_and_databases_by_copies(tmp_path: Path):
     (target / "bolt" / "meta.db").write_text("changed")
     init.clone(template, target)
     assert (target / "bolt" / "meta.db").read_text() == "changed", "a machine that starts again keeps what it has"
+
+
+def test_a_template_is_whole_or_absent(tmp_path: Path):
+    containerd, template = tmp_path / "containerd", tmp_path / "pool" / "template-x"
+    (containerd / "bolt").mkdir(parents=True)
+    (containerd / "bolt" / "meta.db").write_text("images")
+    (tmp_path / "pool" / "template-x.new" / "containerd").mkdir(parents=True)
+    fleet.take_template(containerd=containerd, template=template)
+    assert [path.name for path in template.parent.iterdir()] == ["template-x"]
+    assert (template / "containerd" / "bolt" / "meta.db").read_text() == "images"
+
+
+def test_a_template_is_of_certain_images(known: settings.Settings):
+    other = dataclasses.replace(known, images={"localhost/pause:2": Path("/cache/pause.tar")})
+    assert known.template != other.template
+    assert known.template.parent == known.folder
 
 
 def test_a_stockout_names_a_node_class_that_nobody_makes():

@@ -59,6 +59,16 @@ def test_a_program_runs_once_until_it_has_ended(tmp_path: Path):
     ended(supervisor)
 
 
+def test_only_a_program_that_has_ended_is_forgotten(tmp_path: Path):
+    supervisor = Supervisor()
+    supervisor.answer(request(tmp_path, "sleep", "60"))
+    assert supervisor.answer({"op": "forget", "name": "p"}) == {"error": "p is running"}
+    supervisor.answer({"op": "signal", "name": "p", "signal": signal.SIGKILL})
+    ended(supervisor)
+    assert supervisor.answer({"op": "forget", "name": "p"}) == {}
+    assert supervisor.answer({"op": "status"}) == {"programs": {}}
+
+
 def test_a_program_that_is_not_there_is_named(tmp_path: Path):
     answer = Supervisor().answer(request(tmp_path, "/no/such/program"))
     assert answer == {"error": "/no/such/program: No such file or directory"}
