@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -56,3 +56,15 @@ def files(yard: Yard) -> Iterator[Bucket]:
 def audit_log(cluster: layout.Yard) -> Path:
     """What the operator's service account asked the API server for, one JSON document a line."""
     return cluster.log / "audit.log"
+
+
+@pytest.fixture
+def configure(yard: Yard) -> Iterator[Any]:
+    """Return what sets options of the pool's agent; all are taken back afterwards."""
+
+    def set_options(**data: str) -> None:
+        metadata = {"name": "pool-agent", "namespace": "kube-system"}
+        yard.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data})
+
+    yield set_options
+    yard.kubectl("delete", "configmap", "pool-agent", "-n", "kube-system", "--ignore-not-found")

@@ -2,35 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
-from pathlib import Path
 
-import psutil
 import pytest
 
 from tests.e2e import scripts
 from tests.e2e.bucket import folder, open_bucket
-from tests.e2e.yard import SYSTEM, Yard, training_job, unique
+from tests.e2e.yard import Yard, kill_operator, training_job, unique
 
 pytestmark = pytest.mark.e2e
-
-
-def kill_operator(yard: Yard) -> None:
-    """Kill the operator's process as the kernel would, and give it a new pod so that no back-off slows the test."""
-    name = yard.operator_pod()
-    uid = yard.get("pod", name, "-n", SYSTEM)["metadata"]["uid"]
-    for process in psutil.process_iter(["cmdline"]):
-        if "trainyard_operator" not in " ".join(process.info["cmdline"] or ()):
-            continue
-        try:
-            ours = uid in Path(f"/proc/{process.pid}/cgroup").read_text(encoding="ascii")
-        except FileNotFoundError:
-            continue
-        if ours:
-            os.kill(process.pid, signal.SIGKILL)
-    yard.kubectl("delete", "pod", name, "-n", SYSTEM, "--grace-period=0", "--force", "--wait=false")
 
 
 def check(yard: Yard, files, name: str, model: str) -> None:
@@ -57,7 +37,9 @@ def test_an_operator_killed_again_and_again_finishes_every_run_once(yard: Yard, 
         names.append(yard.apply(training_job(scripts.sleeping(seconds), models=wish)))
         if seconds in {0, 5, 14}:
             kill_operator(yard)
-            yard.kubectl("rollout", "status", "deployment", "trainyard-operator", "-n", SYSTEM, "--timeout=120s")
+            yard.kubectl(
+                "rollout", "status", "deployment", "trainyard-operator", "-n", "trainyard-system", "--timeout=120s"
+            )
     for name in names:
         check(yard, files, name, model_name)
     (model,) = [m for m in yard.items("registeredmodels") if m["spec"]["modelName"] == model_name]

@@ -10,7 +10,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -139,18 +139,6 @@ def pool(yard: Yard) -> Iterator[Pool]:
     pool.remove()
 
 
-@pytest.fixture
-def configure(yard: Yard) -> Iterator[Any]:
-    """Return what sets options of the pool's agent; all are taken back afterwards."""
-
-    def set_options(**data: str) -> None:
-        metadata = {"name": "pool-agent", "namespace": "kube-system"}
-        yard.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data})
-
-    yield set_options
-    yard.kubectl("delete", "configmap", "pool-agent", "-n", "kube-system", "--ignore-not-found")
-
-
 def trainer_image(deployment: Json) -> str:
     """Find the trainer image that the operator gives to runs."""
     texts = json.dumps(deployment).replace("\\", "").split('"')
@@ -206,7 +194,7 @@ def test_a_pool_grows_for_a_pod_and_is_empty_again(pool: Pool, yard: Yard, clust
     pool.say("pod succeeded")
     assert yard.kubectl("logs", "-n", "default", pod).split() == ["ready", "done"]
     small = yard.get("node", node)["status"]["allocatable"]
-    assert (small["cpu"], small["memory"]) == ("900m", "2038Mi")
+    assert (small["cpu"], small["memory"]) == ("1900m", "8182Mi")
     yard.wait("the pool to be empty", pool.empty)
     pool.say("no Node, no NodeClaim")
     yard.wait("nothing of the machine to be left", lambda: not leftovers(cluster), seconds=20)

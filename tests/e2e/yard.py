@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import time
 import uuid
@@ -11,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 Json = dict[str, Any]
 
@@ -74,7 +78,7 @@ class Yard:
 
         def ended() -> Json | None:
             run = self.run(name, namespace=namespace)
-            return run if run.get("status", {}).get("phase") in {"Completed", "Failed"} else None
+            return run if run.get("status", {}).get("phase") in {"Completed", "Failed", "Canceled"} else None
 
         try:
             return self.wait(f"the end of {name}", ended, seconds=seconds)
@@ -144,6 +148,19 @@ def training_job(
     return {"apiVersion": "trainyard.dev/v1alpha1", "kind": "TrainingJob", "metadata": meta, "spec": whole}
 
 
+def compute_cluster(name: str, *, nodes: int = 2, idle: int = 5, **spec: Any) -> Json:
+    """Return a ComputeCluster whose nodes Karpenter makes, each for one run."""
+    reference = {"group": "karpenter.kwok.sh", "kind": "KWOKNodeClass", "name": "default"}
+    whole = {
+        "vmSize": "SMALL",
+        "scale": {"maxNodes": nodes, "idleSecondsBeforeScaleDown": idle},
+        "provider": {"type": "Karpenter", "karpenter": {"nodeClassRef": reference}},
+        **spec,
+    }
+    meta = {"name": name, "namespace": "default"}
+    return {"apiVersion": "trainyard.dev/v1alpha1", "kind": "ComputeCluster", "metadata": meta, "spec": whole}
+
+
 def ready(run: Json) -> Json:
     """Return the Ready condition of a run, or an empty one."""
     conditions = run.get("status", {}).get("conditions", [])
@@ -153,3 +170,19 @@ def ready(run: Json) -> Json:
 def conditions(run: Json) -> dict[str, str]:
     """Return the statuses of a run's conditions by type."""
     return {c["type"]: c["status"] for c in run["status"]["conditions"]}
+
+
+def kill_operator(yard: Yard) -> None:
+    """Kill the operator's process as the kernel would, and give it a new pod so that no back-off slows the test."""
+    name = yard.operator_pod()
+    uid = yard.get("pod", name, "-n", SYSTEM)["metadata"]["uid"]
+    for process in psutil.process_iter(["cmdline"]):
+        if "trainyard_operator" not in " ".join(process.info["cmdline"] or ()):
+            continue
+        try:
+            ours = uid in Path(f"/proc/{process.pid}/cgroup").read_text(encoding="ascii")
+        except FileNotFoundError:
+            continue
+        if ours:
+            os.kill(process.pid, signal.SIGKILL)
+    yard.kubectl("delete", "pod", name, "-n", SYSTEM, "--grace-period=0", "--force", "--wait=false")
