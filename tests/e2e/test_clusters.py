@@ -82,6 +82,10 @@ def make(yard: Yard) -> Iterator[Callable[..., Machines]]:
         assert machines.pool not in yard.kubectl("get", "nodepools", "-o", "name")
 
 
+def place(run: Json) -> int | None:
+    return run["status"].get("queue", {}).get("position")
+
+
 def test_a_queue_is_served_in_order_by_no_more_nodes_than_there_may_be_and_then_by_none(yard: Yard, make):
     machines = make(nodes=2, queue={"paused": True})
     names = [machines.submit(scripts.sleeping(3), priority=priority) for priority in (0, 0, 0, 0, 5)]
@@ -89,7 +93,7 @@ def test_a_queue_is_served_in_order_by_no_more_nodes_than_there_may_be_and_then_
         yard.wait_for_reason(name, "QueuePaused")
     created = {name: yard.run(name)["metadata"]["creationTimestamp"] for name in names}
     expected = [names[4], *sorted(names[:4], key=lambda name: (created[name], name))]
-    yard.wait("the places", lambda: [yard.run(n)["status"]["queue"]["position"] for n in expected] == [1, 2, 3, 4, 5])
+    yard.wait("the places", lambda: [place(yard.run(name)) for name in expected] == [1, 2, 3, 4, 5], seconds=60)
     yard.kubectl("patch", "cc", machines.name, "--type=merge", "-p", '{"spec": {"queue": {"paused": false}}}')
     most_nodes, most_runs, seen = 0, 0, []
 

@@ -60,6 +60,7 @@ class PodFacts:
     disrupted: str | None  # the words of a DisruptionTarget condition
     unschedulable: str | None  # the scheduler's words
     trouble: Trouble | None
+    heard: bool  # whether its node has said anything of it yet
     preparing: bool
     running: bool
     started: str | None  # when the container `train` started
@@ -91,6 +92,7 @@ def read_pod(pod: Mapping[str, Any]) -> PodFacts:
             else None
         ),
         trouble=_trouble([prepare, train]),
+        heard=bool(containers or inits),
         preparing="running" in (prepare.get("state") or {}),
         running="running" in (train.get("state") or {}),
         started=_started(train),

@@ -126,8 +126,8 @@ def write_delay(
     if last_write is None or _urgent(old) != _urgent(new):
         return 0.0
     patience = METRICS_SECONDS if old.get("metrics") != new.get("metrics") else WORDS_SECONDS
-    if new.get("phase") == Phase.QUEUED and (new.get("queue") or {}).get("position", 0) > NEAR:
-        patience = PLACE_SECONDS
+    if new.get("phase") == Phase.QUEUED and "queue" in new:
+        patience = METRICS_SECONDS if new["queue"]["position"] <= NEAR else PLACE_SECONDS
     return max(0.0, patience - (now - last_write).total_seconds())
 
 

@@ -171,15 +171,20 @@ def _waiting(pod: PodFacts, view: RunView) -> tuple[Reason, str]:
     if pod.preparing:
         said = str(live.get("message") or "") if live else ""
         return Reason.PREPARING, shorten(said, 256) or f"source and inputs are being fetched into {pod.name}"
+    if pod.node is not None and not pod.heard and _scales(view):
+        return _unschedulable(pod, f"its node {pod.node} is not up yet", view)
     where = f"node {pod.node}" if pod.node else "a node"
     return Reason.POD_PENDING, f"the pod {pod.name} waits for {where} to start it"
 
 
+def _scales(view: RunView) -> bool:
+    return isinstance(view.machines, Cluster) and provider_of(view.machines.spec).capabilities.scales
+
+
 def _unschedulable(pod: PodFacts, said: str, view: RunView) -> tuple[Reason, str]:
     """Return why a pod has no node: what its cluster's provider says of it, before what the scheduler says."""
-    scales = isinstance(view.machines, Cluster) and provider_of(view.machines.spec).capabilities.scales
     status: Mapping[str, Any] = (view.cluster or {}).get("status") or {}
-    if not scales:
+    if not _scales(view):
         return Reason.POD_UNSCHEDULABLE, f"no node can take the pod {pod.name}: {said}"
     # What was said before the pod was made is about other runs.
     errors = [error for error in status.get("errors") or () if error["lastTime"] >= pod.created]

@@ -93,7 +93,8 @@ class ComputeClusterController:
             if not jobs or entry.since is None:
                 continue
             pods = [read_pod(pod) for pod in self._store.children(POD, jobs[0]["metadata"]["uid"])]
-            if any(pod.node is None and pod.ending is None for pod in pods):
+            # A node that is not there yet, or never came up, is silent; one that has the pod says so at once.
+            if any(not pod.heard for pod in pods):
                 found.append(Unplaced(entry=entry, job=jobs[0], since=entry.since))
         return found
 
