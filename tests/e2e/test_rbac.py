@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e import scripts
-from tests.e2e.yard import SYSTEM, Yard, training_job
+from tests.e2e.yard import SYSTEM, Yard, compute_cluster, training_job
 
 pytestmark = pytest.mark.e2e
 
@@ -56,8 +56,10 @@ def test_the_operator_uses_every_right_it_has_and_asks_for_no_other(yard: Yard, 
 
 
 @pytest.fixture
-def a_whole_run(yard: Yard):
-    """Have every part of the operator at work once: cluster, source from a ConfigMap, model, events."""
+def a_whole_run(yard: Yard, configure):
+    """Have every part of the operator at work once: a pool that grows and goes, a ConfigMap's source, model, events."""
+    # Late enough for the operator to ask what the provider says.
+    configure(bootDelaySeconds="8")
     for obj in (
         {
             "apiVersion": "v1",
@@ -65,12 +67,7 @@ def a_whole_run(yard: Yard):
             "metadata": {"name": "rights-code", "namespace": "default"},
             "data": {"train.py": scripts.FINE},
         },
-        {
-            "apiVersion": "trainyard.dev/v1alpha1",
-            "kind": "ComputeCluster",
-            "metadata": {"name": "rights", "namespace": "default"},
-            "spec": {"provider": {"type": "Existing", "existing": {"nodeSelector": {"kubernetes.io/os": "linux"}}}},
-        },
+        compute_cluster("rights", queue={"paused": True}),
     ):
         yard.apply(obj)
     job = training_job(
@@ -79,4 +76,9 @@ def a_whole_run(yard: Yard):
         computeClusterRef={"name": "rights"},
         models=[{"name": f"rights-{uuid.uuid4().hex[:8]}", "path": "outputs/model.bin"}],
     )
-    assert yard.wait_for_end(yard.apply(job))["status"]["phase"] == "Completed"
+    name = yard.apply(job)
+    yard.wait_for_reason(name, "QueuePaused")
+    wider = {"queue": {"paused": False}, "scale": {"maxNodes": 3}}
+    yard.kubectl("patch", "cc", "rights", "--type=merge", "-p", json.dumps({"spec": wider}))
+    assert yard.wait_for_end(name)["status"]["phase"] == "Completed"
+    yard.kubectl("delete", "cc", "rights", "--timeout=120s")

@@ -66,37 +66,51 @@ def capacity_of(cluster: Cluster) -> Capacity:
 
 def lets_in(obj: Mapping[str, Any], cluster: Cluster) -> bool:
     """Return whether a cluster lets any run in at all."""
-    return not (obj["metadata"].get("deletionTimestamp") or cluster.spec.paused or _is_stuck(obj))
+    closed = obj["metadata"].get("deletionTimestamp") or cluster.spec.paused
+    return not (closed or is_creating(obj) or _is_stuck(obj))
+
+
+def is_creating(obj: Mapping[str, Any]) -> bool:
+    """Return whether a cluster's provider has not taken it up yet."""
+    return (obj.get("status") or {}).get("provisioningState") == "Creating"
 
 
 def _is_stuck(obj: Mapping[str, Any]) -> bool:
     """Return whether the cluster has said that no node can come; before it has said anything nobody knows."""
     status = obj.get("status") or {}
-    return status.get("provisioningState") in {"Creating", "Failed"} or is_true(
-        status, ComputeClusterCondition.STALLED.value
-    )
+    return status.get("provisioningState") == "Failed" or is_true(status, ComputeClusterCondition.STALLED.value)
 
 
 def _blocked(obj: Mapping[str, Any], cluster: Cluster, capacity: Capacity, entry: Entry) -> tuple[Reason, str] | None:
-    name = cluster.name
+    """Return what keeps every run, or this one, from the cluster, however empty it is."""
     if obj["metadata"].get("deletionTimestamp"):
-        return Reason.CLUSTER_DELETING, f"the ComputeCluster {name} is being deleted and lets no run in"
+        return Reason.CLUSTER_DELETING, f"the ComputeCluster {cluster.name} is being deleted and lets no run in"
+    return _too_large(cluster, capacity, entry) or _closed(obj, cluster)
+
+
+def _too_large(cluster: Cluster, capacity: Capacity, entry: Entry) -> tuple[Reason, str] | None:
     if capacity.slots == 0:
-        words = f"the ComputeCluster {name} may have no nodes: raise its spec.scale.maxNodes"
+        words = f"the ComputeCluster {cluster.name} may have no nodes: raise its spec.scale.maxNodes"
         return Reason.EXCEEDS_CLUSTER_SIZE, words
-    if capacity.slots_of(entry.demand) is None and cluster.size is not None:
-        return Reason.EXCEEDS_CLUSTER_SIZE, (
-            f"spec.resources.requests: the run asks for {entry.demand.cpu / 1000:g} CPU and "
-            f"{entry.demand.memory / 2**30:.3g} GiB, and a {cluster.size.name} of the ComputeCluster {name} has "
-            f"{cluster.size.cpu / 1000:g} CPU and {cluster.size.memory / 2**30:.3g} GiB: ask for less, or use a "
-            "cluster of larger machines"
-        )
+    if cluster.size is None or capacity.slots_of(entry.demand) is not None:
+        return None
+    return Reason.EXCEEDS_CLUSTER_SIZE, (
+        f"spec.resources.requests: the run asks for {entry.demand.cpu / 1000:g} CPU and "
+        f"{entry.demand.memory / 2**30:.3g} GiB, and a {cluster.size.name} of the ComputeCluster {cluster.name} has "
+        f"{cluster.size.cpu / 1000:g} CPU and {cluster.size.memory / 2**30:.3g} GiB: ask for less, or use a "
+        "cluster of larger machines"
+    )
+
+
+def _closed(obj: Mapping[str, Any], cluster: Cluster) -> tuple[Reason, str] | None:
+    name = cluster.name
+    if is_creating(obj):
+        return Reason.NODES_PREPARING, f"the ComputeCluster {name} is being created"
     if _is_stuck(obj):
         ready = find(obj.get("status") or {}, ComputeClusterCondition.READY.value) or {}
         return Reason.CLUSTER_NOT_READY, f"the ComputeCluster {name} is not ready: {ready.get('message', 'it is new')}"
     if cluster.spec.paused:
-        words = f"the ComputeCluster {name} lets no run in: its spec.queue.paused is set"
-        return Reason.QUEUE_PAUSED, words
+        return Reason.QUEUE_PAUSED, f"the ComputeCluster {name} lets no run in: its spec.queue.paused is set"
     return None
 
 

@@ -56,6 +56,7 @@ BACK_OFF = {"trainyard.dev/admission-back-off": '{"times": 1, "until": "2026-11-
 @pytest.mark.parametrize(
     ("said", "reason", "words"),
     [
+        pytest.param(gate(pool(status={"provisioningState": "Creating"})), "NodesPreparing", ["created"], id="new"),
         pytest.param(gate(pool(status=STUCK)), "ClusterNotReady", ["lab", "NodeClassNotFound"], id="stuck"),
         pytest.param(
             gate(pool(status=READY, queue={"paused": True})), "QueuePaused", ["spec.queue.paused"], id="paused"
