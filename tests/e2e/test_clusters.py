@@ -297,3 +297,25 @@ def test_a_run_that_is_canceled_saves_what_it_has_and_frees_its_slot(yard: Yard,
     assert "cannot be taken back" in yard.kubectl(
         "patch", "tj", name, "--type=merge", "-p", '{"spec": {"cancel": false}}', check=False
     )
+
+
+def test_a_flood_of_one_namespace_lets_another_in_within_two_completions(yard: Yard, make):
+    namespace = unique("guest").replace("_", "-")
+    yard.kubectl("create", "namespace", namespace)
+    try:
+        machines = make(nodes=1, sharedWith=[namespace], queue={"ordering": "FairShare"})
+        flood = [machines.submit(scripts.sleeping(2)) for _ in range(6)]
+        yard.wait_for_phase(flood[0], "Running", "Finalizing", "Completed")
+        reference = {"name": machines.name, "namespace": "default"}
+        guest = yard.apply(training_job(scripts.FINE, namespace=namespace, computeClusterRef=reference))
+        done = sum(yard.run(name)["status"]["phase"] == "Completed" for name in flood)
+        assert yard.wait_for_end(guest, namespace=namespace)["status"]["phase"] == "Completed"
+        begun = yard.run(guest, namespace=namespace)["status"]["startTime"]
+        before = [name for name in flood if yard.run(name)["status"].get("startTime", "9") < begun]
+        assert len(before) <= done + 2
+        stranger = yard.apply(training_job(scripts.FINE, namespace="trainyard-system", computeClusterRef=reference))
+        waiting = yard.wait_for_reason(stranger, "ClusterNotFound", namespace="trainyard-system")
+        assert "spec.sharedWith" in ready(waiting)["message"]
+        yard.kubectl("delete", "tj", stranger, "-n", "trainyard-system")
+    finally:
+        yard.kubectl("delete", "namespace", namespace, "--wait=false")

@@ -44,6 +44,8 @@ API_GROUP: Final = re.compile(r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")
 KIND_NAME: Final = re.compile(r"^[A-Z][A-Za-z0-9]*$")
 MAX_KIND_NAME: Final = 63
 MAX_NODE_CLASS_NAME: Final = 253
+MAX_SHARED: Final = 64
+MAX_WEIGHT: Final = 1000
 
 _EXISTING: Final = "spec.provider.existing"
 _NODE_CLASS: Final = "spec.provider.karpenter.nodeClassRef"
@@ -61,6 +63,13 @@ class VmPriority(StrEnum):
 
     DEDICATED = "Dedicated"
     LOW_PRIORITY = "LowPriority"
+
+
+class Ordering(StrEnum):
+    """Who is next in a cluster's queue."""
+
+    PRIORITY = "Priority"
+    FAIR_SHARE = "FairShare"
 
 
 class DeletionPolicy(StrEnum):
@@ -122,6 +131,9 @@ class ComputeClusterSpec:
     deletion_policy: DeletionPolicy
     cancel_runs: bool
     paused: bool
+    shared_with: tuple[str, ...]
+    ordering: Ordering
+    weights: Mapping[str, int]
 
     @classmethod
     def parse(cls, spec: object) -> Self:
@@ -138,6 +150,7 @@ class ComputeClusterSpec:
         existing = _read_existing(provider, kind)
         scale = read_object(fields.get("scale"), "spec.scale")
         size = fields.get("vmSize")
+        queue = read_object(fields.get("queue"), "spec.queue")
         if kind == ProviderType.KARPENTER and (size is None or scale.get("maxNodes") is None):
             missing = "spec.vmSize" if size is None else "spec.scale.maxNodes"
             raise SpecError(missing, "is missing", f"the provider {kind} needs it to make nodes")
@@ -174,7 +187,10 @@ class ComputeClusterSpec:
                 fields.get("deletionPolicy"), "spec.deletionPolicy", DeletionPolicy, DeletionPolicy.DELETE
             ),
             cancel_runs=read_flag(fields.get("cancelRunsOnDelete"), "spec.cancelRunsOnDelete"),
-            paused=read_flag(read_object(fields.get("queue"), "spec.queue").get("paused"), "spec.queue.paused"),
+            paused=read_flag(queue.get("paused"), "spec.queue.paused"),
+            shared_with=_read_namespaces(fields.get("sharedWith")),
+            ordering=read_choice(queue.get("ordering"), "spec.queue.ordering", Ordering, Ordering.PRIORITY),
+            weights=_read_weights(queue.get("weights")),
         )
 
 
@@ -199,6 +215,23 @@ def _read_node_class(provider: JsonObject) -> NodeClassRef:
         kind=read_text(reference.get("kind"), f"{_NODE_CLASS}.kind", at_most=MAX_KIND_NAME, pattern=KIND_NAME),
         name=read_text(reference.get("name"), f"{_NODE_CLASS}.name", at_most=MAX_NODE_CLASS_NAME, pattern=OBJECT_NAME),
     )
+
+
+def _read_namespaces(value: object) -> tuple[str, ...]:
+    field = "spec.sharedWith"
+    return tuple(
+        read_text(item, f"{field}[{index}]", at_most=MAX_LABEL_VALUE, pattern=OBJECT_NAME)
+        for index, item in enumerate(read_list(value, field, at_most=MAX_SHARED))
+    )
+
+
+def _read_weights(value: object) -> Mapping[str, int]:
+    field = "spec.queue.weights"
+    given = read_object(value, field, at_most=MAX_SHARED)
+    return {
+        namespace: read_whole(weight, f"{field}.{namespace}", at_least=1, at_most=MAX_WEIGHT, default=1)
+        for namespace, weight in given.items()
+    }
 
 
 def _read_labels(value: object, field: str) -> Mapping[str, str]:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from trainyard.contract import GROUP
 
@@ -79,6 +80,17 @@ def job_name(training_job_name: str, uid: str) -> str:
     The uid keeps a TrainingJob that was deleted and created again apart from the Job that it had before.
     """
     return f"{training_job_name}-{uid[:8]}"
+
+
+def cluster_of(run: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return namespace and name of the ComputeCluster that a TrainingJob object asks for, or None; never raises."""
+    spec = run.get("spec")
+    reference = spec.get("computeClusterRef") if isinstance(spec, Mapping) else None
+    name = reference.get("name") if isinstance(reference, Mapping) else None
+    if not isinstance(name, str):
+        return None
+    namespace = reference.get("namespace") if isinstance(reference, Mapping) else None
+    return namespace if isinstance(namespace, str) else run["metadata"].get("namespace") or "", name
 
 
 def pool_name(namespace: str, cluster: str) -> str:

@@ -94,6 +94,7 @@ class TrainingJobSpec:
 
     experiment: str
     cluster_name: str | None
+    cluster_namespace: str | None
     inline_files: Mapping[str, int] | None
     config_map_name: str | None
     entry_script: str
@@ -134,6 +135,7 @@ class TrainingJobSpec:
         return cls(
             experiment=_read_experiment(fields.get("experiment")),
             cluster_name=_read_reference(fields.get("computeClusterRef"), "spec.computeClusterRef", MAX_LABEL_VALUE),
+            cluster_namespace=_read_namespace(fields.get("computeClusterRef")),
             inline_files=inline_files,
             config_map_name=config_map_name,
             entry_script=entry_script,
@@ -168,6 +170,12 @@ def _read_reference(value: object, field: str, at_most: int) -> str | None:
         return None
     name = read_object(value, field).get("name")
     return read_text(name, f"{field}.name", at_most=at_most, pattern=OBJECT_NAME)
+
+
+def _read_namespace(value: object) -> str | None:
+    field = "spec.computeClusterRef"
+    namespace = read_object(value, field).get("namespace")
+    return read_optional_text(namespace, f"{field}.namespace", at_most=MAX_LABEL_VALUE, pattern=OBJECT_NAME)
 
 
 def _read_source(value: object) -> tuple[Mapping[str, int] | None, str | None]:

@@ -64,6 +64,11 @@ def capacity_of(cluster: Cluster) -> Capacity:
     return Capacity(nodes=spec.max_nodes, jobs_per_node=spec.jobs_per_node, size=cluster.size)
 
 
+def serves(cluster: Cluster, namespace: str) -> bool:
+    """Return whether runs of a namespace may use a cluster."""
+    return namespace == cluster.namespace or namespace in cluster.spec.shared_with
+
+
 def lets_in(obj: Mapping[str, Any], cluster: Cluster) -> bool:
     """Return whether a cluster lets any run in at all."""
     closed = obj["metadata"].get("deletionTimestamp") or cluster.spec.paused

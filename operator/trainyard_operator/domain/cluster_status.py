@@ -39,7 +39,13 @@ class Supply:
     capacity: Capacity
     scales: bool
     idle_seconds: int
+    namespace: str
     shortages: Sequence[Shortage] = ()
+
+
+def run_label(namespace: str, name: str, *, own: str) -> str:
+    """Return what a run is called in the status of a cluster of namespace `own`."""
+    return name if namespace == own else f"{namespace}/{name}"
 
 
 def build_status(  # noqa: PLR0913 - a status says that much
@@ -149,7 +155,9 @@ def _usage(old: Mapping[str, Any], supply: Supply, *, now: datetime) -> JsonObje
     since = usage.get("asOf")
     seconds = max(0, int((now - parse_timestamp(since)).total_seconds())) if since else 0
     busy = {node.name for node in supply.nodes if node.state == "preempted"}
-    admitted = {entry.name for entry in supply.queue.admitted.values()}
+    admitted = {
+        run_label(entry.namespace, entry.name, own=supply.namespace) for entry in supply.queue.admitted.values()
+    }
     present = {node.name for node in supply.nodes}
     lost = [
         entry

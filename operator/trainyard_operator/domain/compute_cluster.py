@@ -15,7 +15,7 @@ from trainyard_operator.api.reasons import ComputeClusterReason as Reason
 from trainyard_operator.api.sizes import Catalogue
 from trainyard_operator.domain.admission import back_off, capacity_of, lets_in
 from trainyard_operator.domain.cluster_nodes import NodeFacts, claim_facts, node_facts
-from trainyard_operator.domain.cluster_status import Shortage, Supply, build_status
+from trainyard_operator.domain.cluster_status import Shortage, Supply, build_status, run_label
 from trainyard_operator.domain.conditions import Condition, merge
 from trainyard_operator.domain.plan import Deletion, Event, Patch, Plan
 from trainyard_operator.domain.queueing import Entry, Queue, admissions, next_look
@@ -141,7 +141,7 @@ def _delete(parent: Mapping[str, Any], cluster: Cluster, provider: Provider, vie
         return Plan()
     runs = list(view.queue.admitted.values())
     if runs:
-        names = ", ".join(sorted(entry.name for entry in runs)[:5])
+        names = ", ".join(sorted(run_label(e.namespace, e.name, own=cluster.namespace) for e in runs)[:5])
         hint = "" if cluster.spec.cancel_runs else "; set spec.cancelRunsOnDelete to cancel them"
         words = f"{len(runs)} run(s) are still going, among them {names}: the cluster goes when they have ended{hint}"
         status = _status(parent, cluster, provider, view, None, now, deleting=(Reason.WAITING_FOR_RUNS, words))
@@ -190,6 +190,7 @@ def _status(  # noqa: PLR0913, PLR0917 - all that a status speaks of
             capacity=capacity_of(cluster),
             scales=provider.capabilities.scales,
             idle_seconds=cluster.spec.idle_seconds,
+            namespace=cluster.namespace,
             shortages=view.shortages,
         ),
         conditions=conditions,

@@ -15,7 +15,7 @@ from trainyard_operator.api.fields import SpecError
 from trainyard_operator.api.reasons import Phase
 from trainyard_operator.api.reasons import TrainingJobReason as Reason
 from trainyard_operator.api.training_job import TrainingJobSpec
-from trainyard_operator.domain.admission import Gate, capacity_of, demand_of
+from trainyard_operator.domain.admission import Gate, capacity_of, demand_of, serves
 from trainyard_operator.domain.conditions import is_true, shorten
 from trainyard_operator.domain.job import Berth, build_job
 from trainyard_operator.domain.plan import Plan
@@ -102,22 +102,39 @@ def _queued(standing: Standing, gate: Gate) -> Standing:
 
 
 def _missing(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView) -> Standing | Failure | None:
-    namespace = parent["metadata"]["namespace"]
-    if spec.cluster_name is not None and view.cluster is None:
+    return _missing_cluster(parent, spec, view) or _missing_source(parent, spec, view)
+
+
+def _missing_cluster(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView) -> Standing | None:
+    name, own = spec.cluster_name, parent["metadata"]["namespace"]
+    if name is None:
+        return None
+    namespace = spec.cluster_namespace or own
+    if view.cluster is None:
         words = (
-            f"spec.computeClusterRef.name: there is no ComputeCluster {spec.cluster_name} in namespace {namespace}; "
+            f"spec.computeClusterRef.name: there is no ComputeCluster {name} in namespace {namespace}; "
             "the run starts when there is one"
         )
         return Standing(phase=Phase.PENDING, reason=Reason.CLUSTER_NOT_FOUND, message=words)
-    if spec.cluster_name is not None and isinstance(view.machines, str):
-        words = f"the ComputeCluster {spec.cluster_name} is not ready: {view.machines}"
+    if isinstance(view.machines, str):
+        words = f"the ComputeCluster {name} is not ready: {view.machines}"
         return Standing(phase=Phase.PENDING, reason=Reason.CLUSTER_NOT_READY, message=words)
+    if not serves(view.machines, own):
+        words = (
+            f"spec.computeClusterRef.namespace: the ComputeCluster {name} in namespace {namespace} is not shared with "
+            f"namespace {own}: have it added to the cluster's spec.sharedWith"
+        )
+        return Standing(phase=Phase.PENDING, reason=Reason.CLUSTER_NOT_FOUND, message=words)
+    return None
+
+
+def _missing_source(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView) -> Standing | Failure | None:
     if view.source is None:
         return None
     if view.source.files is None:
         words = (
-            f"spec.source.configMapRef.name: there is no ConfigMap {spec.config_map_name} in namespace {namespace}; "
-            "the run starts when there is one"
+            f"spec.source.configMapRef.name: there is no ConfigMap {spec.config_map_name} in namespace "
+            f"{parent['metadata']['namespace']}; the run starts when there is one"
         )
         return Standing(phase=Phase.PENDING, reason=Reason.SOURCE_NOT_FOUND, message=words)
     if spec.entry_script not in view.source.files:

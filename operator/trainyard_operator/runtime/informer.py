@@ -22,6 +22,7 @@ from trainyard_operator.api.names import (
     TRAINING_JOB,
     TRAINING_JOB_LABEL,
     Kind,
+    cluster_of,
     pool_name,
 )
 from trainyard_operator.api.reasons import Phase
@@ -185,19 +186,18 @@ def _without_version(obj: JsonObject | None) -> JsonObject | None:
 def _cluster_of_run(change: Change) -> Iterable[tuple[Key, float]]:
     if _phase(change.old) == _phase(change.new):
         return
-    obj = change.object
-    name = _cluster_name(obj)
-    if name:
-        yield Key(COMPUTE_CLUSTER.plural, obj["metadata"].get("namespace") or "", name), CLUSTER_SECONDS
+    cluster = cluster_of(change.object)
+    if cluster:
+        yield Key(COMPUTE_CLUSTER.plural, *cluster), CLUSTER_SECONDS
 
 
 def _runs_that_wait_for(change: Change, store: Store) -> Iterable[tuple[Key, float]]:
     if _placing(change.old) == _placing(change.new):
         return
-    namespace, name = key_of(change.object)
+    cluster = key_of(change.object)
     going = bool(change.object["metadata"].get("deletionTimestamp"))
     for run in store.list(TRAINING_JOB):
-        if run["metadata"].get("namespace") != namespace or _cluster_name(run) != name:
+        if cluster_of(run) != cluster:
             continue
         # What happens to a cluster is of interest to runs without a node, and its end to all of them.
         if _phase(run) in _UNPLACED or (going and _phase(run) not in ENDED):
@@ -209,11 +209,6 @@ _UNPLACED = (None, Phase.PENDING, Phase.QUEUED, Phase.PROVISIONING)
 
 def _phase(obj: JsonObject | None) -> str | None:
     return (obj.get("status") or {}).get("phase") if obj else None
-
-
-def _cluster_name(run: JsonObject) -> str | None:
-    reference = (run.get("spec") or {}).get("computeClusterRef")
-    return reference.get("name") if isinstance(reference, dict) else None
 
 
 def _placing(cluster: JsonObject | None) -> tuple[object, ...] | None:

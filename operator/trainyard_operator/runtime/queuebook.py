@@ -9,16 +9,19 @@ from __future__ import annotations
 import time
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from statistics import fmean
 from typing import Any
 
+from trainyard_operator.api.compute_cluster import Ordering
 from trainyard_operator.api.fields import SpecError
-from trainyard_operator.api.names import COMPUTE_CLUSTER, JOB, TRAINING_JOB
+from trainyard_operator.api.names import COMPUTE_CLUSTER, JOB, TRAINING_JOB, cluster_of
 from trainyard_operator.api.sizes import Catalogue
 from trainyard_operator.api.training_job import TrainingJobSpec
-from trainyard_operator.domain.admission import ENDED, Gate, Standing, capacity_of, entry_of, gate_of
+from trainyard_operator.domain.admission import ENDED, Gate, Standing, capacity_of, entry_of, gate_of, serves
 from trainyard_operator.domain.conditions import parse_timestamp
+from trainyard_operator.domain.fairness import DEFAULT_SECONDS, Usage, fair_order
 from trainyard_operator.domain.queueing import (
     MOST_MEASURED,
     TOLD,
@@ -46,6 +49,7 @@ class _Line:
     waiting: list[Entry] = field(default_factory=list)
     admitted: dict[str, Entry] = field(default_factory=dict)
     measured: list[float] = field(default_factory=list)
+    usage: Usage | None = None
     version: int = 0
     estimated: tuple[int, tuple[Estimate, ...]] = (-1, ())
 
@@ -86,15 +90,19 @@ class QueueBook:
         except SpecError as error:
             return str(error)
 
-    def queue(self, key: ObjectKey) -> Queue:
-        """Return the queue of a cluster as it is now, claims included."""
+    def queue(self, key: ObjectKey, machines: Cluster | str = "", *, now: datetime | None = None) -> Queue:
+        """Return the queue of a cluster as it is now, claims included, in the order that the cluster serves it in.
+
+        Without `machines` the order is that of priority and age; a cluster that is not understood serves nobody.
+        """
         line = self._lines.get(key) or _Line()
         self._drop_old_claims()
         claimed = {uid: entry for uid, (place, entry, _) in self._claims.items() if place == key}
-        if not claimed:
-            return Queue(waiting=line.waiting, admitted=line.admitted)
-        waiting = [entry for entry in line.waiting if entry.uid not in claimed]
-        return Queue(waiting=waiting, admitted={**claimed, **line.admitted})
+        queue = Queue(waiting=line.waiting, admitted=line.admitted)
+        if claimed:
+            waiting = [entry for entry in line.waiting if entry.uid not in claimed]
+            queue = Queue(waiting=waiting, admitted={**claimed, **line.admitted})
+        return _served(queue, line, machines, now) if isinstance(machines, Cluster) and now else queue
 
     def claim(self, key: ObjectKey, entries: Iterable[Entry]) -> None:
         """Take slots of a cluster for these runs, until their Jobs say so themselves."""
@@ -106,14 +114,14 @@ class QueueBook:
         """Return what a cluster says to a run; None where it has let it in already."""
         uid = run["metadata"]["uid"]
         key = (machines.namespace, machines.name)
-        queue = self.queue(key)
+        queue = self.queue(key, machines, now=now)
         if uid in queue.admitted:
             return None
         known = self._entries.get(uid)
         entry = known[1] if known else self._entry(run, None)
         if entry is None:
             return None
-        place = self._place(entry, queue) if known else None
+        place = _place(entry, queue, machines) if known else None
         standing = Standing(
             entry=entry,
             queue=queue,
@@ -132,11 +140,6 @@ class QueueBook:
         """Return the runs whose place in a cluster's queue is told."""
         line = self._lines.get(key)
         return [(entry.namespace, entry.name) for entry in line.waiting[:TOLD]] if line else []
-
-    def _place(self, entry: Entry, queue: Queue) -> Place | None:
-        position = bisect_left(queue.waiting, entry.order, key=lambda other: other.order)
-        there = position < len(queue.waiting) and queue.waiting[position].uid == entry.uid
-        return Place(position=position + 1, pending=len(queue.waiting)) if there else None
 
     def _estimate(
         self, key: ObjectKey, queue: Queue, machines: Cluster, place: Place | None, *, now: datetime
@@ -158,16 +161,15 @@ class QueueBook:
         if run is None:
             self._claims.pop(uid, None)
             return
-        name = _cluster_name(run)
+        key = cluster_of(run)
         jobs = self._store.children(JOB, uid)
-        if name is None or not jobs or (run.get("status") or {}).get("phase") in ENDED:
+        if key is None or not jobs or (run.get("status") or {}).get("phase") in ENDED:
             return
         job = jobs[0]
         entry = self._entry(run, job)
         if entry is None or has_finished(job):
             self._claims.pop(uid, None)
             return
-        key = (run["metadata"]["namespace"], name)
         admitted = not (job.get("spec") or {}).get("suspend")
         if admitted:
             self._claims.pop(uid, None)
@@ -198,20 +200,52 @@ class QueueBook:
 
     def _measure(self, change: Change) -> None:
         status = (change.new or {}).get("status") or {}
-        name = _cluster_name(change.object)
+        key = cluster_of(change.object)
         begun, ended = status.get("startTime"), status.get("completionTime")
         before = ((change.old or {}).get("status") or {}).get("completionTime")
-        if name is None or not begun or not ended or before:
+        if key is None or not begun or not ended or before:
             return
-        key = (change.object["metadata"]["namespace"], name)
+        end = parse_timestamp(ended)
+        seconds = max(1.0, (end - parse_timestamp(begun)).total_seconds())
         line = self._lines.setdefault(key, _Line())
-        line.measured.append(max(1.0, (parse_timestamp(ended) - parse_timestamp(begun)).total_seconds()))
+        line.measured.append(seconds)
         del line.measured[:-MOST_MEASURED]
+        if line.usage is None:
+            line.usage = Usage(reference=end)
+        line.usage.add(change.object["metadata"]["namespace"], seconds, ended=end)
 
     def _drop_old_claims(self) -> None:
         now = self._clock()
         for uid in [uid for uid, (_, _, due) in self._claims.items() if due <= now]:
             del self._claims[uid]
+
+
+def _served(queue: Queue, line: _Line, machines: Cluster, now: datetime) -> Queue:
+    """Return the queue in the cluster's own order, without runs of namespaces that it is not shared with."""
+    spec = machines.spec
+    waiting = queue.waiting
+    if any(not serves(machines, entry.namespace) for entry in waiting):
+        waiting = [entry for entry in waiting if serves(machines, entry.namespace)]
+    if spec.ordering == Ordering.FAIR_SHARE:
+        waiting = fair_order(
+            replace(queue, waiting=waiting),
+            capacity_of(machines),
+            used=line.usage.at(now) if line.usage else {},
+            weights=spec.weights,
+            expected=fmean(line.measured) if line.measured else DEFAULT_SECONDS,
+            now=now,
+        )
+    return replace(queue, waiting=waiting)
+
+
+def _place(entry: Entry, queue: Queue, machines: Cluster) -> Place | None:
+    waiting = queue.waiting
+    if machines.spec.ordering == Ordering.PRIORITY:
+        position = bisect_left(waiting, entry.order, key=lambda other: other.order)
+    else:
+        position = next((n for n, other in enumerate(waiting) if other.uid == entry.uid), len(waiting))
+    there = position < len(waiting) and waiting[position].uid == entry.uid
+    return Place(position=position + 1, pending=len(waiting)) if there else None
 
 
 def clusters_of(change: Change, *, store: Store) -> Iterable[ObjectKey]:
@@ -225,12 +259,6 @@ def clusters_of(change: Change, *, store: Store) -> Iterable[ObjectKey]:
     else:
         runs = []
     for run in runs:
-        name = _cluster_name(run)
-        if name is not None and store.get(COMPUTE_CLUSTER, run["metadata"]["namespace"], name):
-            yield run["metadata"]["namespace"], name
-
-
-def _cluster_name(run: JsonObject) -> str | None:
-    reference = (run.get("spec") or {}).get("computeClusterRef")
-    name = reference.get("name") if isinstance(reference, dict) else None
-    return name if isinstance(name, str) else None
+        key = cluster_of(run)
+        if key is not None and store.get(COMPUTE_CLUSTER, *key):
+            yield key

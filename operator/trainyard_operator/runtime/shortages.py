@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -26,22 +26,27 @@ _CLAIM = re.compile(r"^NodeClaim \S+ event: ")
 _POD = re.compile(r"^Failed to schedule pod, ")
 
 
-async def shortages_of(client: Client, *, namespace: str, pool: str, pods: Collection[str]) -> Iterable[Shortage]:
-    """Return what was said of the pool's machines and of these pods, each sentence once."""
+async def shortages_of(client: Client, *, pool: str, pods: Mapping[str, Collection[str]]) -> Iterable[Shortage]:
+    """Return what was said of the pool's machines and of these pods (names by namespace), each sentence once."""
     said: dict[tuple[str, str], Shortage] = {}
     async for page in client.pages(EVENT, namespace=_CLUSTER_EVENTS, field_selector="reason=InsufficientCapacityError"):
         for event in page.items:
             if event["involvedObject"].get("name", "").startswith(f"{pool}-"):
                 _add(said, Reason.INSUFFICIENT_CAPACITY, _CLAIM.sub("", event.get("message", "")), event)
-    selector = "reason=FailedScheduling,source=karpenter"
-    async for page in client.pages(EVENT, namespace=namespace, field_selector=selector):
-        for event in page.items:
-            words = _POD.sub("", event.get("message", ""))
-            if event["involvedObject"].get("name") in pods and not _FULL.search(words):
-                sold_out = _SOLD_OUT.search(words)
-                code = Reason.INSUFFICIENT_CAPACITY if sold_out else Reason.POD_UNSCHEDULABLE
-                _add(said, code, words, event)
+    for namespace, names in pods.items():
+        selector = "reason=FailedScheduling,source=karpenter"
+        async for page in client.pages(EVENT, namespace=namespace, field_selector=selector):
+            for event in page.items:
+                if event["involvedObject"].get("name") in names:
+                    _add_pod(said, event)
     return said.values()
+
+
+def _add_pod(said: dict[tuple[str, str], Shortage], event: JsonObject) -> None:
+    words = _POD.sub("", event.get("message", ""))
+    if not _FULL.search(words):
+        sold_out = _SOLD_OUT.search(words)
+        _add(said, Reason.INSUFFICIENT_CAPACITY if sold_out else Reason.POD_UNSCHEDULABLE, words, event)
 
 
 def _add(said: dict[tuple[str, str], Shortage], code: Reason, message: str, event: JsonObject) -> None:

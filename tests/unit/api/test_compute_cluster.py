@@ -10,6 +10,7 @@ from trainyard_operator.api.compute_cluster import (
     ComputeClusterSpec,
     DeletionPolicy,
     NodeClassRef,
+    Ordering,
     ProviderType,
     Toleration,
     VmPriority,
@@ -50,7 +51,8 @@ def test_every_field_of_a_pool_is_read():
             provisioningTimeoutSeconds=60,
             deletionPolicy="Retain",
             cancelRunsOnDelete=True,
-            queue={"paused": True},
+            queue={"paused": True, "ordering": "FairShare", "weights": {"team-a": 2}},
+            sharedWith=["team-a"],
         )
     )
     assert parsed == ComputeClusterSpec(
@@ -67,6 +69,9 @@ def test_every_field_of_a_pool_is_read():
         deletion_policy=DeletionPolicy.RETAIN,
         cancel_runs=True,
         paused=True,
+        shared_with=("team-a",),
+        ordering=Ordering.FAIR_SHARE,
+        weights={"team-a": 2},
     )
 
 
@@ -95,6 +100,9 @@ def test_every_field_of_existing_nodes_is_read():
         deletion_policy=DeletionPolicy.DELETE,
         cancel_runs=False,
         paused=False,
+        shared_with=(),
+        ordering=Ordering.PRIORITY,
+        weights={},
     )
     assert [item.to_json() for item in parsed.tolerations] == tolerations
 

@@ -28,6 +28,7 @@ def test_only_a_source_is_needed_and_the_rest_has_defaults():
     assert TrainingJobSpec.parse(spec()) == TrainingJobSpec(
         experiment="default",
         cluster_name=None,
+        cluster_namespace=None,
         inline_files={"train.py": 8},
         config_map_name=None,
         entry_script="train.py",
@@ -48,7 +49,7 @@ def test_every_field_is_read():
     parsed = TrainingJobSpec.parse(
         {
             "experiment": "sklearn-mnist",
-            "computeClusterRef": {"name": "traincluster"},
+            "computeClusterRef": {"name": "traincluster", "namespace": "shared"},
             "source": {"configMapRef": {"name": "mnist-code"}},
             "entryScript": "main.py",
             "parameters": {"regularization": 0.8, "quick": True, "seed": None},
@@ -67,6 +68,7 @@ def test_every_field_is_read():
     assert parsed == TrainingJobSpec(
         experiment="sklearn-mnist",
         cluster_name="traincluster",
+        cluster_namespace="shared",
         inline_files=None,
         config_map_name="mnist-code",
         entry_script="main.py",

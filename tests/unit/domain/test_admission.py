@@ -223,6 +223,22 @@ def test_a_pod_without_a_node_says_what_its_pool_says(errors, reason, words):
     assert words in ready["message"]
 
 
+@pytest.mark.parametrize(
+    ("shared", "phase"),
+    [pytest.param(["default"], "Queued", id="shared"), pytest.param(["x"], "Pending", id="not shared")],
+)
+def test_a_cluster_of_another_namespace_must_be_shared_with_the_runs(shared, phase):
+    obj = pool(status=READY, sharedWith=shared)
+    obj["metadata"]["namespace"] = "lab"
+    looking = view(cluster=obj, machines=read_cluster(obj, CATALOGUE), gate=QUEUED)
+    plan, after = step(training_job(computeClusterRef={"name": "lab", "namespace": "lab"}), looking)
+    assert after["status"]["phase"] == phase
+    if phase == "Pending":
+        assert plan.create == ()
+        assert find(after["status"], "Ready")["reason"] == "ClusterNotFound"
+        assert "spec.sharedWith" in find(after["status"], "Ready")["message"]
+
+
 def test_a_cluster_that_cannot_be_understood_makes_no_job():
     looking = view(cluster=pool(vmSize="HUGE"), machines="spec.vmSize is 'HUGE'")
     plan, after = step(run(), looking)

@@ -151,6 +151,59 @@ def test_estimates_come_from_how_long_the_clusters_runs_took(yard):
     assert (yard.gate("a").estimate.likely - NOW).total_seconds() == 120
 
 
+def shared(yard, *, ordering="Priority", **queue):
+    """Share the cluster with the namespace `other`, and return its queue's order by names."""
+    spec = {
+        "provider": {"type": "Existing", "existing": {}},
+        "scale": {"maxNodes": 1},
+        "sharedWith": ["other"],
+        "queue": {"ordering": ordering, **queue},
+    }
+    yard.take(COMPUTE_CLUSTER, {"metadata": meta("pool"), "spec": spec})
+    machines = yard.book.understand(yard.store.get(COMPUTE_CLUSTER, "ns", "pool"))
+    return lambda: [(e.namespace, e.name) for e in yard.book.queue(KEY, machines, now=NOW).waiting]
+
+
+def from_elsewhere(yard, name, *, namespace="other", created="2026-11-23T11:30:00Z"):
+    reference = {"name": "pool", "namespace": "ns"}
+    spec = {"source": {"inline": {"train.py": ""}}, "computeClusterRef": reference}
+    run = training_job(name, spec=spec, namespace=namespace, creationTimestamp=created)
+    yard.take(TRAINING_JOB, run)
+    child = job(f"{name}-job", owner=name, namespace=namespace)
+    child["spec"] = {"suspend": True}
+    yard.take(JOB, child)
+
+
+def test_runs_of_namespaces_that_a_cluster_is_shared_with_wait_with_its_own_and_others_do_not(yard):
+    order = shared(yard)
+    yard.run("a", suspended=True, created="2026-11-23T11:40:00Z")
+    from_elsewhere(yard, "b")
+    from_elsewhere(yard, "c", namespace="stranger")
+    assert order() == [("other", "b"), ("ns", "a")]
+
+
+def test_fair_shares_take_turns_and_places_follow(yard):
+    order = shared(yard, ordering="FairShare")
+    yard.run("x", suspended=False)
+    for number in range(4):
+        yard.run(f"r{number}", suspended=True, created="2026-11-23T11:00:00Z")
+    from_elsewhere(yard, "b")
+    assert order() == [("other", "b"), ("ns", "r0"), ("ns", "r1"), ("ns", "r2"), ("ns", "r3")]
+    assert yard.gate("r0").place.position == 2
+
+
+def test_what_a_namespace_has_used_counts_against_it_by_weight(yard):
+    done = {"startTime": "2026-11-23T11:00:00Z", "completionTime": "2026-11-23T11:30:00Z", "phase": "Completed"}
+    yard.run("done", status=done)
+    yard.run("a", suspended=True, created="2026-11-23T10:00:00Z")
+    from_elsewhere(yard, "b")
+    assert shared(yard, ordering="FairShare")() == [("other", "b"), ("ns", "a")]
+    from_elsewhere(yard, "c")
+    heavy = shared(yard, ordering="FairShare", weights={"ns": 1000})()
+    assert heavy[0] == ("other", "b")
+    assert heavy[1] == ("ns", "a")
+
+
 def test_a_cluster_that_cannot_be_understood_says_why(yard):
     assert "spec.provider.type" in yard.book.understand({"metadata": meta("bad"), "spec": {}})
 

@@ -18,7 +18,7 @@ from trainyard_operator.api.names import (
     pool_name,
 )
 from trainyard_operator.api.sizes import Catalogue
-from trainyard_operator.domain.cluster_status import Shortage
+from trainyard_operator.domain.cluster_status import Shortage, run_label
 from trainyard_operator.domain.compute_cluster import ClusterView, Unplaced, plan_compute_cluster
 from trainyard_operator.domain.plan import Plan
 from trainyard_operator.domain.pod import read_pod
@@ -67,11 +67,11 @@ class ComputeClusterController:
         return ClusterView(
             catalogue=self._catalogue,
             nodes=tuple(self._store.list(NODE)),
-            runs_on=self._runs_by_node(),
+            runs_on=self._runs_by_node(meta["namespace"]),
             queue=queue,
             unplaced=tuple(unplaced),
             surroundings=surroundings,
-            shortages=await self._shortages(key, pool, late) if asks and late else (),
+            shortages=await self._shortages(pool, late) if asks and late else (),
             last_write=self._last_write.get(meta["uid"]),
         )
 
@@ -79,7 +79,8 @@ class ComputeClusterController:
         """Return the next step of a cluster, on its queue as it is in this moment."""
         meta = parent["metadata"]
         key = (meta["namespace"], meta["name"])
-        plan = plan_compute_cluster(parent, replace(view, queue=self._book.queue(key)), now)
+        queue = self._book.queue(key, self._book.understand(parent), now=now)
+        plan = plan_compute_cluster(parent, replace(view, queue=queue), now)
         if plan.admitted:
             self._book.claim(key, plan.admitted)
         if plan.status is not None:
@@ -98,21 +99,21 @@ class ComputeClusterController:
                 found.append(Unplaced(entry=entry, job=jobs[0], since=entry.since))
         return found
 
-    def _runs_by_node(self) -> dict[str, list[str]]:
+    def _runs_by_node(self, own: str) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}
         for pod in self._store.list(POD):
             node = (pod.get("spec") or {}).get("nodeName")
             if node and (pod.get("status") or {}).get("phase") not in {"Succeeded", "Failed"}:
-                found.setdefault(node, []).append(_labels(pod).get(TRAINING_JOB_LABEL, ""))
+                name = _labels(pod).get(TRAINING_JOB_LABEL, "")
+                found.setdefault(node, []).append(run_label(pod["metadata"].get("namespace", ""), name, own=own))
         return found
 
-    async def _shortages(self, key: tuple[str, str], pool: str, late: list[Unplaced]) -> tuple[Shortage, ...]:
-        pods = {
-            pod["metadata"]["name"]
-            for unplaced in late
-            for pod in self._store.children(POD, unplaced.job["metadata"]["uid"])
-        }
-        return tuple(await shortages_of(self._client, namespace=key[0], pool=pool, pods=pods))
+    async def _shortages(self, pool: str, late: list[Unplaced]) -> tuple[Shortage, ...]:
+        pods: dict[str, set[str]] = {}
+        for unplaced in late:
+            for pod in self._store.children(POD, unplaced.job["metadata"]["uid"]):
+                pods.setdefault(unplaced.entry.namespace, set()).add(pod["metadata"]["name"])
+        return tuple(await shortages_of(self._client, pool=pool, pods=pods))
 
 
 def _labels(obj: JsonObject) -> JsonObject:

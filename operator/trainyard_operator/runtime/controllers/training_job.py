@@ -14,6 +14,7 @@ from trainyard_operator.api.names import (
     POD,
     REGISTERED_MODEL,
     TRAINING_JOB,
+    cluster_of,
     object_name,
 )
 from trainyard_operator.api.reasons import Phase
@@ -68,7 +69,8 @@ class TrainingJobController:
         job = jobs[0] if jobs else None
         live = self._store.live.get(uid)
         saved, models = await self._saved(parent, job), self._models(namespace, spec)
-        cluster = self._cluster(namespace, spec)
+        key = cluster_of(parent)
+        cluster = self._store.get(COMPUTE_CLUSTER, *key) if key else None
         return RunView(
             settings=self._settings,
             places=Places(
@@ -111,10 +113,6 @@ class TrainingJobController:
         entry = self._book.entry(parent)
         if entry is not None and isinstance(machines, Cluster):
             self._book.claim((machines.namespace, machines.name), [entry])
-
-    def _cluster(self, namespace: str, spec: Mapping[str, Any]) -> JsonObject | None:
-        name = _mapping(spec.get("computeClusterRef")).get("name")
-        return self._store.get(COMPUTE_CLUSTER, namespace, name) if isinstance(name, str) else None
 
     def _models(self, namespace: str, spec: Mapping[str, Any]) -> dict[str, JsonObject]:
         wishes = spec.get("models")
