@@ -26,7 +26,7 @@ import kopf
 
 from trainyard_operator.api.names import NODE_POOL, TRAINING_JOB, Kind
 from trainyard_operator.domain.job import PodSettings
-from trainyard_operator.gateway.adapters import KubeSources, StoreRunDirectory
+from trainyard_operator.gateway.adapters import BookQueues, KubeSources, StoreRunDirectory
 from trainyard_operator.gateway.metrics import GatewayMetrics
 from trainyard_operator.gateway.reviewer import CachedReviewer, KubeTokenReviewer
 from trainyard_operator.gateway.server import Gateway
@@ -221,6 +221,7 @@ class Process:
             reviewer=CachedReviewer(KubeTokenReviewer(parts.client)),
             runs=StoreRunDirectory(parts.store),
             sources=KubeSources(parts.client),
+            queues=BookQueues(parts.book, parts.store),
             live=live,
             store=parts.objects,
             metrics=GatewayMetrics(self._metrics.registry),

@@ -148,6 +148,7 @@ async def yard(control_plane: ControlPlane, versitygw: ObjectServer) -> AsyncIte
         gateway = Gateway(
             reviewer=CachedReviewer(KubeTokenReviewer(client)),
             runs=StoreRunDirectory(store, clock=clock),
+            queues=None,
             sources=KubeSources(client),
             live=board,
             store=objects,

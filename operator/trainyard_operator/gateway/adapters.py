@@ -11,14 +11,16 @@ from http import HTTPStatus
 from typing import Any
 
 from trainyard_operator.api.fields import SpecError
-from trainyard_operator.api.names import CONFIG_MAP, JOB, POD, TRAINING_JOB
-from trainyard_operator.api.reasons import Phase
+from trainyard_operator.api.names import COMPUTE_CLUSTER, CONFIG_MAP, JOB, POD, TRAINING_JOB
 from trainyard_operator.api.training_job import TrainingJobSpec
+from trainyard_operator.domain.admission import ENDED, capacity_of
 from trainyard_operator.domain.conditions import parse_timestamp
 from trainyard_operator.gateway.errors import Refusal, forbidden, unavailable
 from trainyard_operator.gateway.ports import Identity, RunRef
 from trainyard_operator.kube.client import Client
 from trainyard_operator.kube.errors import NotFound
+from trainyard_operator.providers.base import Cluster
+from trainyard_operator.runtime.queuebook import QueueBook
 from trainyard_operator.runtime.store import Store
 
 JsonObject = dict[str, Any]
@@ -63,7 +65,7 @@ class StoreRunDirectory:
         if parent is None:
             raise forbidden("this pod belongs to no TrainingJob that exists")
         phase = (parent.get("status") or {}).get("phase")
-        if phase in {Phase.COMPLETED, Phase.FAILED}:
+        if phase in ENDED:
             raise forbidden(f"the run {parent['metadata']['name']} has ended: it is {phase}")
         self._first_asked.pop(uid, None)
         return run_ref(parent)
@@ -104,6 +106,42 @@ def run_ref(parent: Mapping[str, Any]) -> RunRef:
     except SpecError as error:
         raise Refusal(HTTPStatus.BAD_REQUEST, "InvalidSpec", str(error)) from error
     return RunRef(namespace=meta["namespace"], name=meta["name"], uid=meta["uid"], spec=spec)
+
+
+class BookQueues:
+    """`QueueBoard` over the operator's queue book: every run that waits, however far behind."""
+
+    def __init__(
+        self, book: QueueBook, store: Store, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        self._book = book
+        self._store = store
+        self._now = now
+
+    def show(self, namespace: str, name: str) -> JsonObject | None:
+        """Return the queue of a ComputeCluster: its slots, who has them, and who waits, in order."""
+        obj = self._store.get(COMPUTE_CLUSTER, namespace, name)
+        machines = self._book.understand(obj) if obj is not None else ""
+        if not isinstance(machines, Cluster):
+            return None
+        queue = self._book.queue((namespace, name), machines, now=self._now())
+        capacity = capacity_of(machines)
+        running = sorted(queue.admitted.values(), key=lambda entry: entry.order)
+        return {
+            "cluster": name,
+            "slots": {"total": capacity.slots, "used": queue.taken(capacity)},
+            "running": [{"namespace": entry.namespace, "name": entry.name} for entry in running],
+            "waiting": [
+                {
+                    "position": position,
+                    "namespace": entry.namespace,
+                    "name": entry.name,
+                    "priority": entry.priority,
+                    "created": entry.created,
+                }
+                for position, entry in enumerate(queue.waiting, 1)
+            ],
+        }
 
 
 class KubeSources:

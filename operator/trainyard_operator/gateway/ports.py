@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from trainyard.contract import Report
 from trainyard_operator.api.training_job import TrainingJobSpec
@@ -50,6 +50,14 @@ class Sources(Protocol):
 
     async def files(self, run: RunRef) -> dict[str, bytes]:
         """Return the files by path; raises a `Refusal` where they cannot be had."""
+        ...
+
+
+class QueueBoard(Protocol):
+    """Tells who waits for a cluster."""
+
+    def show(self, namespace: str, name: str) -> dict[str, Any] | None:
+        """Return the queue of a ComputeCluster, None where there is no such cluster."""
         ...
 
 

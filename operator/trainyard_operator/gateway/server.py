@@ -17,7 +17,7 @@ from trainyard_operator.gateway.errors import Refusal, forbidden, unavailable
 from trainyard_operator.gateway.grants import Grants
 from trainyard_operator.gateway.limits import RateLimit
 from trainyard_operator.gateway.metrics import GatewayMetrics
-from trainyard_operator.gateway.ports import Identity, LiveBoard, RunDirectory, Sources, TokenReviewer
+from trainyard_operator.gateway.ports import Identity, LiveBoard, QueueBoard, RunDirectory, Sources, TokenReviewer
 from trainyard_operator.gateway.requests import (
     MAX_GRANTS_BODY,
     MAX_REPORT_BODY,
@@ -54,6 +54,7 @@ class Gateway:
         reviewer: TokenReviewer,
         runs: RunDirectory,
         sources: Sources,
+        queues: QueueBoard,
         live: LiveBoard,
         store: ObjectStore,
         metrics: GatewayMetrics,
@@ -62,6 +63,7 @@ class Gateway:
     ) -> None:
         self._reviewer = reviewer
         self._runs = runs
+        self._queues = queues
         self._live = live
         self._grants = Grants(store=store, sources=sources, live=live)
         self._metrics = metrics
@@ -75,6 +77,7 @@ class Gateway:
         app = web.Application(middlewares=[self._answer], client_max_size=MAX_GRANTS_BODY)
         app.router.add_post("/v1/grants", self._serve_grants)
         app.router.add_post("/v1/report", self._serve_report)
+        app.router.add_get("/v1/queues/{name}", self._serve_queue)
         return app
 
     async def start(self, *, host: str, port: int, tls: ssl.SSLContext | None) -> int:
@@ -127,7 +130,8 @@ class Gateway:
                 message = f"the body has more than {MAX_GRANTS_BODY} bytes: ask for fewer files at once"
                 return Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "TooLarge", message)
             case web.HTTPException():
-                message = f"{request.method} {request.path}: {error.reason}; use POST /v1/grants or POST /v1/report"
+                there = "POST /v1/grants, POST /v1/report or GET /v1/queues/NAME"
+                message = f"{request.method} {request.path}: {error.reason}; use {there}"
                 return Refusal(HTTPStatus(error.status), "NotFound", message)
             case StoreError() | ApiError():
                 # Wrong keys or missing rights are somebody's to mend; the run should still be there when they have.
@@ -169,6 +173,18 @@ class Gateway:
             raise Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "TooLarge", message)
         self._live.publish(run.uid, report=parse_report(body))
         return web.json_response({})
+
+    async def _serve_queue(self, request: web.Request) -> web.StreamResponse:
+        request[_OP] = "queue"
+        identity = await self._identity(request)
+        namespace = _person(identity)
+        _throttle(self._grant_limit, f"{namespace}/{identity.service_account}")
+        name = request.match_info["name"]
+        found = self._queues.show(namespace, name)
+        if found is None:
+            message = f"there is no ComputeCluster {name} in namespace {namespace}, or its spec cannot work"
+            raise Refusal(HTTPStatus.NOT_FOUND, "NotFound", message)
+        return web.json_response(found)
 
     async def _identity(self, request: web.Request) -> Identity:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")

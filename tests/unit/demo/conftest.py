@@ -63,6 +63,7 @@ def storage(bucket, loop):
     gateway = Gateway(
         reviewer=OnePerson(),
         runs=None,
+        queues=None,
         sources=None,
         live=None,
         store=bucket,

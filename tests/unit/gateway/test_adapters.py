@@ -4,9 +4,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.unit.gateway.builders import NAMESPACE, OTHER_UID, POD_UID, UID, KubeObjects, pod_identity, run_ref, spec
-from trainyard_operator.api.names import JOB, POD, TRAINING_JOB
-from trainyard_operator.gateway.adapters import GRACE_SECONDS, KubeSources, StoreRunDirectory
+from trainyard_operator.api.names import COMPUTE_CLUSTER, JOB, POD, TRAINING_JOB
+from trainyard_operator.gateway.adapters import GRACE_SECONDS, BookQueues, KubeSources, StoreRunDirectory
 from trainyard_operator.gateway.errors import Refusal
+from trainyard_operator.runtime.queuebook import QueueBook
 from trainyard_operator.runtime.store import Store
 
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
@@ -152,3 +153,23 @@ async def test_a_source_that_is_gone_is_refused(sources, status, said):
         await sources.files(run_ref())
     assert refusal.value.status == status
     assert said in refusal.value.message
+
+
+def test_a_clusters_queue_is_shown_whole_and_in_order():
+    store = Store()
+    book = QueueBook(store=store)
+    spec = {"provider": {"type": "Existing", "existing": {}}, "scale": {"maxNodes": 1}}
+    meta = {"name": "lab", "namespace": "team", "uid": "u", "resourceVersion": "1", "generation": 1}
+    store.put(COMPUTE_CLUSTER, {"metadata": meta, "spec": spec})
+    for number, suspended in enumerate([False, True, True]):
+        about = {"namespace": "team", "resourceVersion": "1", "uid": f"u{number}", "name": f"r{number}"}
+        run_spec = {"source": {"inline": {"train.py": ""}}, "computeClusterRef": {"name": "lab"}, "priority": number}
+        store.put(TRAINING_JOB, {"metadata": about | {"creationTimestamp": "2026-11-23T11:00:00Z"}, "spec": run_spec})
+        owner = {"kind": "TrainingJob", "name": f"r{number}", "uid": f"u{number}"}
+        child = {"metadata": about | {"uid": f"j{number}", "ownerReferences": [owner]}, "spec": {"suspend": suspended}}
+        book.heard(store.put(JOB, child))
+    shown = BookQueues(book, store).show("team", "lab")
+    assert shown["slots"] == {"total": 1, "used": 1}
+    assert shown["running"] == [{"namespace": "team", "name": "r0"}]
+    assert [(w["position"], w["name"], w["priority"]) for w in shown["waiting"]] == [(1, "r2", 2), (2, "r1", 1)]
+    assert BookQueues(book, store).show("other", "lab") is None

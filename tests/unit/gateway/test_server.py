@@ -17,6 +17,7 @@ from tests.unit.gateway.builders import (
     OTHER_UID,
     UID,
     Board,
+    Queues,
     Reviewer,
     Runs,
     Sources,
@@ -66,6 +67,7 @@ class World:
             reviewer=self.reviewer,
             runs=self.runs,
             sources=self.sources,
+            queues=Queues(),
             live=self.board,
             store=self.store,
             metrics=GatewayMetrics(self.registry),
@@ -81,6 +83,10 @@ class World:
 
     async def grants(self, token: str | None = POD_A, **document: Any) -> tuple[int, dict[str, Any]]:
         return await self.post("/v1/grants", document, token)
+
+    async def queue(self, name: str, token: str) -> tuple[int, dict[str, Any]]:
+        async with self.http.get(f"/v1/queues/{name}", headers={"Authorization": f"Bearer {token}"}) as response:
+            return response.status, await response.json()
 
     async def report(self, token: str | None = POD_A, **document: Any) -> tuple[int, dict[str, Any]]:
         return await self.post("/v1/report", {"state": "Running", "metrics": {}, **document}, token)
@@ -430,3 +436,20 @@ async def test_the_server_starts_on_a_free_port_and_stops(world):
     await world.gateway.stop()
     with pytest.raises(OSError):
         await asyncio.open_connection("127.0.0.1", port)
+
+
+@pytest.mark.parametrize(
+    ("name", "token", "status"),
+    [
+        pytest.param("lab", "alice", 200, id="a person's own cluster"),
+        pytest.param("other", "alice", 404, id="no such cluster"),
+        pytest.param("lab", "bob", 404, id="a cluster of another namespace"),
+        pytest.param("lab", POD_A, 403, id="a run's pod"),
+        pytest.param("lab", "nobody", 401, id="no valid token"),
+    ],
+)
+async def test_people_may_read_the_queues_of_their_own_namespace(world, name, token, status):
+    code, document = await world.queue(name, token)
+    assert code == status
+    assert document == {"cluster": "lab", "waiting": []} if code == 200 else "error" in document
+    assert world.count("queue", status) == 1
