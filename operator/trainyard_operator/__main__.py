@@ -25,6 +25,8 @@ from trainyard_operator import handlers  # isort: skip # noqa: F401 - before kop
 import kopf
 
 from trainyard_operator.api.names import NODE_POOL, TRAINING_JOB, Kind
+from trainyard_operator.cloud.eks import EksApi
+from trainyard_operator.cloud.groups import PacedNodeGroups
 from trainyard_operator.domain.job import PodSettings
 from trainyard_operator.gateway.adapters import BookQueues, KubeSources, StoreRunDirectory
 from trainyard_operator.gateway.metrics import GatewayMetrics
@@ -98,6 +100,7 @@ class Parts:
     resync: Resync
     memory: Memory
     karpenter: bool
+    groups: PacedNodeGroups
 
     @property
     def watched(self) -> tuple[Watched, ...]:
@@ -196,6 +199,8 @@ class Process:
             defaults=settings.run_default_requests,
         )
         informer = Informer(store=store, queues=queues, book=book, malformed=self._metrics.unreadable)
+        groups = PacedNodeGroups(EksApi())
+        stack.callback(groups.close)
         return Parts(
             client=client,
             objects=objects,
@@ -206,6 +211,7 @@ class Process:
             resync=Resync(client=client, store=store, informer=informer),
             memory=Memory(),
             karpenter=await _has_karpenter(client),
+            groups=groups,
         )
 
     async def _await_karpenter(self, client: KubeClient) -> None:
@@ -238,6 +244,7 @@ class Process:
             informer=parts.informer,
             memory=parts.memory,
             copy=partial(copy_version, parts.objects),
+            groups=parts.groups,
             now=_now,
         )
         pods = PodSettings(
@@ -256,6 +263,7 @@ class Process:
             pods=pods,
             catalogue=settings.sizes,
             karpenter=parts.karpenter,
+            groups=parts.groups,
             bucket=settings.s3_bucket,
         )
         for controller in controllers:

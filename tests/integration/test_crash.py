@@ -14,6 +14,7 @@ from functools import partial
 
 import pytest
 
+from tests.unit.runtime.fakes import FakeGroups
 from trainyard.contract import RUN_MANIFEST_SCHEMA, canonical_json
 from trainyard_operator.api.names import EVENT, JOB, REGISTERED_MODEL, RUN_UID_LABEL, TRAINING_JOB, TRAINING_JOB_LABEL
 from trainyard_operator.api.sizes import Catalogue
@@ -93,12 +94,12 @@ async def live(client: KubeClient, objects: S3Store, lifetime: Lifetime) -> None
     mortal_objects = Mortal(objects, lifetime=lifetime, writes={"put", "copy"})
     executor = Executor(
         client=mortal_client, store=store, informer=informer, memory=memory,
-        copy=partial(copy_version, mortal_objects), now=partial(datetime.now, UTC),
+        copy=partial(copy_version, mortal_objects), groups=FakeGroups(), now=partial(datetime.now, UTC),
     )  # fmt: skip
     pods = PodSettings(trainer_image="trainer:1", gateway_url="https://gateway:8443", gateway_ca="PEM")
     controllers = build_controllers(
         store=store, book=book, client=mortal_client, objects=mortal_objects, memory=memory, pods=pods,
-        catalogue=Catalogue(), karpenter=False, bucket="trainyard",
+        catalogue=Catalogue(), karpenter=False, groups=FakeGroups(), bucket="trainyard",
     )  # fmt: skip
     await prime(client=client, informer=informer, watched=WATCHED)
     reconcilers = [

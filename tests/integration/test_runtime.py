@@ -12,6 +12,7 @@ import kopf
 import pytest
 
 from devcluster.controlplane import ControlPlane
+from tests.unit.runtime.fakes import FakeGroups
 from trainyard_operator.api.names import EVENT, JOB, LEASE, REGISTERED_MODEL, TRAINING_JOB, Kind
 from trainyard_operator.domain.plan import Event, Plan, VersionRequest
 from trainyard_operator.handlers.login import register_login
@@ -63,8 +64,9 @@ class Yard:
             raise AssertionError("nothing is copied here")
 
         return Executor(
-            client=self.client, store=store or self.store, informer=self.informer, memory=Memory(), copy=copy, now=now
-        )
+            client=self.client, store=store or self.store, informer=self.informer, memory=Memory(), copy=copy,
+            groups=FakeGroups(), now=now,
+        )  # fmt: skip
 
     async def run(self, name="one"):
         return await self.client.create(

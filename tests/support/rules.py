@@ -80,6 +80,17 @@ def pool(**over: Any) -> JsonObject:
     return make(COMPUTE_CLUSTER, {name: value for name, value in spec.items() if value is not None})
 
 
+def eks(**settings: Any) -> JsonObject:
+    """Return a ComputeCluster of the provider EKS with these settings of it."""
+    whole = {
+        "clusterName": "lab",
+        "nodeRoleArn": "arn:aws:iam::111122223333:role/nodes",
+        "subnets": ["subnet-0a1b2c3d"],
+        **settings,
+    }
+    return pool(provider={"type": "EKS", "eks": whole})
+
+
 def _node_class(name: str) -> JsonObject:
     return {"group": "karpenter.kwok.sh", "kind": "KWOKNodeClass", "name": name}
 
@@ -204,6 +215,7 @@ CASES = [
     Case(kind=COMPUTE_CLUSTER, path="", good=compute_cluster(name="a" * 63), bad=compute_cluster(name="a" * 64)),
     _of_cluster("spec", 0, pool(), pool(vmSize=None)),
     _of_cluster("spec", 0, pool(), pool(scale=None)),
+    _of_cluster("spec", 0, eks(), make(COMPUTE_CLUSTER, {"provider": eks()["spec"]["provider"]})),
     _of_cluster("spec", 1, pool(scale={"maxNodes": 2}), pool(vmSize="LARGE"), pool()),
     _of_cluster("spec", 2, pool(), pool(vmPriority="LowPriority"), pool()),
     _of_cluster("spec", 3, pool(), pool(jobsPerNode=2), pool()),
@@ -220,12 +232,23 @@ CASES = [
         pool(),
         make(COMPUTE_CLUSTER, {"vmSize": "SMALL", "scale": {"maxNodes": 1}, "provider": {"type": "Karpenter"}}),
     ),
+    _of_cluster("spec.provider", 2, eks(), pool(provider={"type": "EKS"})),
     _of_cluster(
         "spec.provider",
         2,
         pool(),
+        pool(provider={**pool()["spec"]["provider"], "eks": eks()["spec"]["provider"]["eks"]}),
+    ),
+    _of_cluster(
+        "spec.provider",
+        3,
+        pool(),
         pool(provider={"type": "Existing", "existing": {}}),
         pool(),
+    ),
+    *(
+        _of_cluster("spec.provider.eks", 0, eks(), eks(**change), eks())
+        for change in ({"clusterName": "other"}, {"region": "eu-central-1"}, {"subnets": ["subnet-0a1b2c3e"]})
     ),
     _of_cluster(
         "spec.provider.karpenter.nodeClassRef",

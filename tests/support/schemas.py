@@ -34,6 +34,15 @@ _SEGMENTS = st.one_of(
 _PATHS = st.lists(_SEGMENTS, min_size=1, max_size=3).map("/".join)
 
 
+_EKS = st.fixed_dictionaries(
+    {
+        "clusterName": _NAMES,
+        "nodeRoleArn": _NAMES.map("arn:aws:iam::111122223333:role/{}".format),
+        "subnets": st.lists(st.from_regex(r"subnet-[0-9a-f]{8}", fullmatch=True), min_size=1, max_size=2, unique=True),
+    }
+)
+
+
 @cache
 def definition(plural: str) -> JsonObject:
     """Return the CustomResourceDefinition in `crds/` of the kind with this plural."""
@@ -189,14 +198,21 @@ def _obey_training_job_rules(spec: JsonObject, data: st.DataObject) -> JsonObjec
 def _obey_compute_cluster_rules(spec: JsonObject, data: st.DataObject) -> JsonObject:
     spec = deepcopy(spec)
     provider = spec["provider"]
-    if provider["type"] == "Karpenter":
+    if provider["type"] != "Existing":
         provider.pop("existing", None)
-        reference = {"group": "karpenter.kwok.sh", "kind": "KWOKNodeClass", "name": data.draw(_NAMES)}
-        provider["karpenter"] = {"nodeClassRef": reference}
+        if provider["type"] == "EKS":
+            provider.pop("karpenter", None)
+            provider.setdefault("eks", data.draw(_EKS))
+            provider["eks"]["subnets"] = provider["eks"]["subnets"] or ["subnet-0a1b2c3d"]
+        else:
+            provider.pop("eks", None)
+            reference = {"group": "karpenter.kwok.sh", "kind": "KWOKNodeClass", "name": data.draw(_NAMES)}
+            provider["karpenter"] = {"nodeClassRef": reference}
         spec["vmSize"] = data.draw(st.sampled_from(["SMALL", "standard_d2_v2", "no-such-size"]))
         spec.setdefault("scale", {"maxNodes": data.draw(st.integers(0, 4)), "idleSecondsBeforeScaleDown": 120})
         return spec
     provider.pop("karpenter", None)
+    provider.pop("eks", None)
     spec["vmPriority"] = "Dedicated"
     existing = provider.setdefault("existing", {})
     if "nodeSelector" in existing:

@@ -46,9 +46,19 @@ MAX_KIND_NAME: Final = 63
 MAX_NODE_CLASS_NAME: Final = 253
 MAX_SHARED: Final = 64
 MAX_WEIGHT: Final = 1000
+EKS_CLUSTER: Final = re.compile(r"^[0-9A-Za-z][A-Za-z0-9_-]*$")
+MAX_EKS_CLUSTER: Final = 100
+AWS_REGION: Final = re.compile(r"^[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}$")
+MAX_AWS_REGION: Final = 32
+ROLE_ARN: Final = re.compile(r"^arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]+$")
+MAX_ROLE_ARN: Final = 640
+SUBNET: Final = re.compile(r"^subnet-[0-9a-f]{8,17}$")
+MAX_SUBNET: Final = 24
+MAX_SUBNETS: Final = 16
 
 _EXISTING: Final = "spec.provider.existing"
 _NODE_CLASS: Final = "spec.provider.karpenter.nodeClassRef"
+_EKS: Final = "spec.provider.eks"
 
 
 class ProviderType(StrEnum):
@@ -56,6 +66,7 @@ class ProviderType(StrEnum):
 
     EXISTING = "Existing"
     KARPENTER = "Karpenter"
+    EKS = "EKS"
 
 
 class VmPriority(StrEnum):
@@ -89,6 +100,16 @@ class NodeClassRef:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EksSettings:
+    """Where the cluster's managed node group is, and what its machines need; `region` None is the operator's own."""
+
+    cluster_name: str
+    region: str | None
+    node_role_arn: str
+    subnets: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Toleration:
     """A taint that the cluster's runs put up with."""
 
@@ -114,14 +135,15 @@ class Toleration:
 class ComputeClusterSpec:
     """Which nodes a ComputeCluster has, how many of them, and how its queue is served.
 
-    `max_nodes` is None where nothing limits the cluster; `node_class` is there for the provider Karpenter, and
-    `node_selector` and `tolerations` say something for the provider Existing.
+    `max_nodes` is None where nothing limits the cluster; `node_class` is there for the provider Karpenter, `eks` for
+    the provider EKS, and `node_selector` and `tolerations` say something for the provider Existing.
     """
 
     provider: ProviderType
     node_selector: Mapping[str, str]
     tolerations: tuple[Toleration, ...]
     node_class: NodeClassRef | None
+    eks: EksSettings | None
     vm_size: str | None
     vm_priority: VmPriority
     max_nodes: int | None
@@ -151,7 +173,7 @@ class ComputeClusterSpec:
         scale = read_object(fields.get("scale"), "spec.scale")
         size = fields.get("vmSize")
         queue = read_object(fields.get("queue"), "spec.queue")
-        if kind == ProviderType.KARPENTER and (size is None or scale.get("maxNodes") is None):
+        if kind != ProviderType.EXISTING and (size is None or scale.get("maxNodes") is None):
             missing = "spec.vmSize" if size is None else "spec.scale.maxNodes"
             raise SpecError(missing, "is missing", f"the provider {kind} needs it to make nodes")
         return cls(
@@ -164,6 +186,7 @@ class ComputeClusterSpec:
                 )
             ),
             node_class=_read_node_class(provider) if kind == ProviderType.KARPENTER else None,
+            eks=_read_eks(provider) if kind == ProviderType.EKS else None,
             vm_size=None if size is None else read_text(size, "spec.vmSize", at_most=MAX_VM_SIZE, pattern=VM_SIZE),
             vm_priority=read_choice(fields.get("vmPriority"), "spec.vmPriority", VmPriority, VmPriority.DEDICATED),
             max_nodes=_read_max_nodes(scale.get("maxNodes")),
@@ -232,6 +255,29 @@ def _read_weights(value: object) -> Mapping[str, int]:
         namespace: read_whole(weight, f"{field}.{namespace}", at_least=1, at_most=MAX_WEIGHT, default=1)
         for namespace, weight in given.items()
     }
+
+
+def _read_eks(provider: JsonObject) -> EksSettings:
+    settings = read_object(provider.get("eks"), _EKS)
+    region = settings.get("region")
+    subnets = read_list(settings.get("subnets"), f"{_EKS}.subnets", at_most=MAX_SUBNETS)
+    if not subnets:
+        raise SpecError(f"{_EKS}.subnets", "is empty", "name at least one subnet for the nodes")
+    return EksSettings(
+        cluster_name=read_text(
+            settings.get("clusterName"), f"{_EKS}.clusterName", at_most=MAX_EKS_CLUSTER, pattern=EKS_CLUSTER
+        ),
+        region=None
+        if region is None
+        else read_text(region, f"{_EKS}.region", at_most=MAX_AWS_REGION, pattern=AWS_REGION),
+        node_role_arn=read_text(
+            settings.get("nodeRoleArn"), f"{_EKS}.nodeRoleArn", at_most=MAX_ROLE_ARN, pattern=ROLE_ARN
+        ),
+        subnets=tuple(
+            read_text(item, f"{_EKS}.subnets[{index}]", at_most=MAX_SUBNET, pattern=SUBNET)
+            for index, item in enumerate(subnets)
+        ),
+    )
 
 
 def _read_labels(value: object, field: str) -> Mapping[str, str]:

@@ -131,9 +131,30 @@ class ComputeClusterReason(Word):
         "ProviderNotInstalled",
         "The Kubernetes cluster does not know Karpenter's kinds; the operator looks again by itself.",
     )
-    POOL_NOT_READY = "PoolNotReady", "Karpenter cannot use the cluster's NodePool; the message repeats its words."
-    POOL_NOT_OURS = "PoolNotOurs", "A NodePool of the name that the cluster needs exists and is somebody else's."
-    CREATING_POOL = "CreatingPool", "The cluster's NodePool was created, and Karpenter has not looked at it yet."
+    POOL_NOT_READY = (
+        "PoolNotReady",
+        "Karpenter cannot use the cluster's NodePool, or AWS its node group; the message repeats their words.",
+    )
+    POOL_NOT_OURS = (
+        "PoolNotOurs",
+        "A NodePool or node group of the name that the cluster needs exists and is somebody else's.",
+    )
+    CREATING_POOL = (
+        "CreatingPool",
+        "The cluster's NodePool was created, and Karpenter has not looked at it yet; or AWS creates its node group.",
+    )
+    CLOUD_ACCESS_DENIED = (
+        "CloudAccessDenied",
+        "AWS does not let the operator do what the cluster needs; the message repeats its words.",
+    )
+    CLOUD_CREDENTIALS_MISSING = "CloudCredentialsMissing", "The operator has nothing to prove to AWS who it is."
+    CLOUD_REFUSED = "CloudRefused", "AWS will not do what the cluster needs; the message repeats its words."
+    CLOUD_THROTTLED = "CloudThrottled", "AWS answers no more requests for the moment; it is asked again by itself."
+    CLOUD_UNAVAILABLE = "CloudUnavailable", "AWS cannot be reached, or fails inside; it is asked again by itself."
+    EKS_CLUSTER_NOT_FOUND = (
+        "EksClusterNotFound",
+        "There is no EKS cluster of the name in `spec.provider.eks.clusterName` in that region and account.",
+    )
     MANAGED = "Managed", "The cluster adds and removes its nodes by itself."
     MANAGED_ELSEWHERE = "ManagedElsewhere", "Somebody else adds and removes the nodes; the cluster only counts them."
     WAITING_FOR_RUNS = "WaitingForRuns", "Runs are still on the cluster; it goes when they have ended."

@@ -25,7 +25,8 @@ class Size:
     memory
         Bytes that a machine has.
     instance_types
-        What the size is called, by the API group of the node class that makes such machines.
+        What the size is called, by the API group of the node class that makes such machines, or by ``eks`` for
+        the node groups of EKS.
     """
 
     name: str
@@ -33,9 +34,9 @@ class Size:
     memory: int
     instance_types: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
-    def types_of(self, group: str) -> tuple[str, ...]:
-        """Return the instance types for node classes of `group`; the size's own name where it says nothing of them."""
-        return self.instance_types.get(group) or (self.name,)
+    def types_of(self, *groups: str) -> tuple[str, ...]:
+        """Return the instance types of the first group that the size speaks of; its own name where it is silent."""
+        return next((self.instance_types[group] for group in groups if self.instance_types.get(group)), (self.name,))
 
 
 @dataclass(frozen=True, kw_only=True)

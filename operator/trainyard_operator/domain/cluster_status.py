@@ -38,6 +38,7 @@ class Supply:
     queue: Queue
     capacity: Capacity
     scales: bool
+    times_idle: bool
     idle_seconds: int
     namespace: str
     shortages: Sequence[Shortage] = ()
@@ -122,7 +123,7 @@ def _idle(supply: Supply, old: Mapping[str, Any], *, now: datetime) -> JsonObjec
         return {}
     since = old.get("idleSince") or timestamp(now)
     found: JsonObject = {"idleSince": since}
-    if supply.scales:
+    if supply.times_idle:
         found["scaleDownDue"] = timestamp(parse_timestamp(since) + timedelta(seconds=supply.idle_seconds))
     return found
 

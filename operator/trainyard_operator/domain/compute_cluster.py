@@ -64,6 +64,8 @@ def plan_compute_cluster(parent: Mapping[str, Any], view: ClusterView, now: date
     if deleting:
         return _delete(parent, cluster, provider, view, now)
     change = provider.plan(cluster, view.surroundings)
+    if change.blind:
+        return Plan(requeue_after=change.look_again)
     trouble = provider.observe(cluster, view.surroundings)
     held = FINALIZER in (parent["metadata"].get("finalizers") or ())
     patches = []
@@ -79,25 +81,29 @@ def plan_compute_cluster(parent: Mapping[str, Any], view: ClusterView, now: date
     status = _status(parent, cluster, provider, view, trouble, now)
     plan = _written(parent, view, status, now)
     return Plan(
-        create=(change.create,) if change.create is not None and (held or patches) else (),
+        create=(change.create,) if change.create is not None else (),
+        call=change.call,
         patch=tuple(patches),
         admitted=tuple(chosen),
         status=plan.status,
         events=plan.events,
-        requeue_after=_look_again(cluster, view, plan.requeue_after, now),
+        requeue_after=_look_again(cluster, view, (plan.requeue_after, change.look_again), now),
     )
 
 
-def _look_again(cluster: Cluster, view: ClusterView, writing: float | None, now: datetime) -> float | None:
+def _look_again(cluster: Cluster, view: ClusterView, others: Sequence[float | None], now: datetime) -> float | None:
     deadlines = [
         max(0.1, (u.since + timedelta(seconds=cluster.spec.provisioning_seconds) - now).total_seconds())
         for u in view.unplaced
     ]
-    wishes = [writing, next_look(view.queue, now=now), *deadlines]
+    wishes = [*others, next_look(view.queue, now=now), *deadlines]
     if view.unplaced and provider_of(cluster.spec).capabilities.scales:
         wishes.append(SHORTAGE_SECONDS)
-    times = [wish for wish in wishes if wish is not None]
-    return min(times) if times else None
+    return _earliest(*wishes)
+
+
+def _earliest(*wishes: float | None) -> float | None:
+    return min((wish for wish in wishes if wish is not None), default=None)
 
 
 def _is_late(unplaced: Unplaced, cluster: Cluster, now: datetime) -> bool:
@@ -146,19 +152,26 @@ def _delete(parent: Mapping[str, Any], cluster: Cluster, provider: Provider, vie
         words = f"{len(runs)} run(s) are still going, among them {names}: the cluster goes when they have ended{hint}"
         status = _status(parent, cluster, provider, view, None, now, deleting=(Reason.WAITING_FOR_RUNS, words))
         return _written(parent, view, status, now)
-    pool = view.surroundings.pool
     if cluster.spec.deletion_policy == DeletionPolicy.RETAIN or not provider.capabilities.scales:
         return _release(parent)
     left = [node for node in view.nodes if provider.belongs(cluster, node)]
-    if pool is None and not left and not view.surroundings.claims:
+    change = provider.dismantle(cluster, view.surroundings)
+    if change.gone and not left:
         return _release(parent)
-    words = f"{len(left)} node(s) of the cluster are being removed"
+    words = f"{len(left)} node(s) of the cluster are being removed" + (change.words and f"; {change.words}")
     status = _status(parent, cluster, provider, view, None, now, deleting=(Reason.WAITING_FOR_NODES, words))
     plan = _written(parent, view, status, now)
-    gone: tuple[Deletion, ...] = ()
-    if pool is not None and not pool["metadata"].get("deletionTimestamp"):
-        gone = (Deletion(kind=NODE_POOL, namespace="", name=pool["metadata"]["name"], uid=pool["metadata"]["uid"]),)
-    return Plan(delete=gone, status=plan.status, events=plan.events, requeue_after=plan.requeue_after)
+    return Plan(
+        delete=(_delete_pool(change.delete),) if change.delete is not None else (),
+        call=change.call,
+        status=plan.status,
+        events=plan.events,
+        requeue_after=_earliest(plan.requeue_after, change.look_again),
+    )
+
+
+def _delete_pool(pool: Mapping[str, Any]) -> Deletion:
+    return Deletion(kind=NODE_POOL, namespace="", name=pool["metadata"]["name"], uid=pool["metadata"]["uid"])
 
 
 def _status(  # noqa: PLR0913, PLR0917 - all that a status speaks of
@@ -189,6 +202,7 @@ def _status(  # noqa: PLR0913, PLR0917 - all that a status speaks of
             queue=view.queue,
             capacity=capacity_of(cluster),
             scales=provider.capabilities.scales,
+            times_idle=provider.capabilities.times_idle,
             idle_seconds=cluster.spec.idle_seconds,
             namespace=cluster.namespace,
             shortages=view.shortages,
@@ -218,7 +232,8 @@ def _ready(facts: Sequence[NodeFacts], provider: Provider, trouble: Trouble | No
 def _managed(cluster: Cluster, provider: Provider) -> Condition:
     spec = cluster.spec
     if provider.capabilities.scales:
-        words = f"from 0 to {spec.max_nodes} nodes, each removed after {spec.idle_seconds} s without a run"
+        after = f"after {spec.idle_seconds} s without a run" if provider.capabilities.times_idle else "when it is idle"
+        words = f"from 0 to {spec.max_nodes} nodes, each removed {after}"
         return _condition(Type.MANAGED, True, Reason.MANAGED, words)
     limit = "any number of runs" if spec.max_nodes is None else f"{spec.max_nodes * spec.jobs_per_node} runs at once"
     words = f"the nodes are added and removed by somebody else; the cluster lets in {limit}"

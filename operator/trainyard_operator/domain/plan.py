@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from trainyard_operator.api.names import Kind
 from trainyard_operator.domain.queueing import Entry
+from trainyard_operator.providers.node_group import GroupCall
 
 JsonObject = dict[str, Any]
 
@@ -67,13 +68,15 @@ class Plan:
     """The outcome of planning one object. The empty plan is what a converged object gets.
 
     `status` is the whole new status, or None where nothing changes. Executed in field order; Events last. `admitted`
-    are the runs that the patches let into a cluster: their slots are taken from the moment of planning on.
+    are the runs that the patches let into a cluster: their slots are taken from the moment of planning on. `call` is
+    for the cloud: what comes of it is seen at the next look.
     """
 
     admitted: tuple[Entry, ...] = ()
     patch: tuple[Patch, ...] = ()
     delete: tuple[Deletion, ...] = ()
     create: tuple[JsonObject, ...] = ()
+    call: GroupCall | None = None
     register: tuple[VersionRequest, ...] = ()
     copy: tuple[VersionCopy, ...] = ()
     status: JsonObject | None = None

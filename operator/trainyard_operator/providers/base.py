@@ -7,10 +7,15 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from trainyard_operator.api.compute_cluster import ComputeClusterSpec
+from trainyard_operator.api.names import POOL_LABEL, pool_name
 from trainyard_operator.api.reasons import ComputeClusterReason
 from trainyard_operator.api.sizes import Size
+from trainyard_operator.providers.node_group import GroupAddress, GroupCall, GroupSeen
 
 JsonObject = dict[str, Any]
+
+# On what a cluster has outside of its namespace: whose it is, as namespace/name.
+OWNER_KEY = "trainyard.dev/compute-cluster"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +44,8 @@ class Placement:
 class Capabilities:
     """What a provider can do."""
 
-    scales: bool  # adds nodes when runs need them, and removes them when none does
+    scales: bool  # nodes come when runs need them, and go when none does
+    times_idle: bool = False  # nodes go `idleSecondsBeforeScaleDown` after their last run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,19 +58,42 @@ class Trouble:
 
 @dataclass(frozen=True, kw_only=True)
 class Surroundings:
-    """The provider's own objects, as far as they belong to one cluster."""
+    """The provider's own objects, as far as they belong to one cluster; `group` is None before anybody has looked."""
 
     installed: bool = True
     pool: Mapping[str, Any] | None = None
     claims: Sequence[Mapping[str, Any]] = ()
+    group: GroupSeen | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """What has to be done to the provider's own objects: one created, or one patched."""
+    """What has to be done to the provider's own objects.
+
+    Attributes
+    ----------
+    create, patch, delete
+        An object to create, the patch of the one that is there, or that one, to be deleted.
+    call
+        What to ask of the cloud.
+    blind
+        Nothing is known yet: nothing can be said or done before the next look.
+    gone
+        Nothing of the provider's is left.
+    words
+        Why what was begun does not come to its end.
+    look_again
+        Seconds until the provider's side is to be looked at again, where nobody tells of its changes.
+    """
 
     create: JsonObject | None = None
     patch: JsonObject | None = None
+    delete: Mapping[str, Any] | None = None
+    call: GroupCall | None = None
+    blind: bool = False
+    gone: bool = False
+    words: str = ""
+    look_again: float | None = None
 
 
 class Provider(Protocol):
@@ -83,13 +112,37 @@ class Provider(Protocol):
         """Return whether `node` is one of the cluster's."""
         ...
 
+    def group(self, cluster: Cluster) -> GroupAddress | None:
+        """Return the node group that has to be looked at before anything is planned, or None."""
+        ...
+
     def plan(self, cluster: Cluster, surroundings: Surroundings) -> Change:
         """Return what the provider's own objects lack."""
+        ...
+
+    def dismantle(self, cluster: Cluster, surroundings: Surroundings) -> Change:
+        """Return what is to be done so that nothing of the provider's is left."""
         ...
 
     def observe(self, cluster: Cluster, surroundings: Surroundings) -> Trouble | None:
         """Return why no node can come, or None where one can."""
         ...
+
+
+def pool_placement(cluster: Cluster) -> Placement:
+    """Return where pods go if the nodes have the label and the taint of a pool that was made for the cluster."""
+    pool = pool_name(cluster.namespace, cluster.name)
+    return Placement(
+        node_selector={POOL_LABEL: pool},
+        tolerations=({"key": POOL_LABEL, "operator": "Equal", "value": pool, "effect": "NoSchedule"},),
+        slot_cpu=slot_cpu(cluster),
+    )
+
+
+def is_in_pool(cluster: Cluster, node: Mapping[str, Any]) -> bool:
+    """Return whether `node` has the label of the pool that was made for the cluster."""
+    labels = node["metadata"].get("labels") or {}
+    return bool(labels.get(POOL_LABEL) == pool_name(cluster.namespace, cluster.name))
 
 
 def slot_cpu(cluster: Cluster) -> int | None:

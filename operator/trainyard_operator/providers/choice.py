@@ -8,12 +8,14 @@ from typing import Any
 from trainyard_operator.api.compute_cluster import ComputeClusterSpec, ProviderType
 from trainyard_operator.api.sizes import Catalogue
 from trainyard_operator.providers.base import Cluster, Provider
+from trainyard_operator.providers.eks import Eks
 from trainyard_operator.providers.existing import Existing
 from trainyard_operator.providers.karpenter import Karpenter
 
 _PROVIDERS: Mapping[ProviderType, Provider] = {
     ProviderType.EXISTING: Existing(),
     ProviderType.KARPENTER: Karpenter(),
+    ProviderType.EKS: Eks(),
 }
 
 

@@ -34,9 +34,16 @@ class Existing:
         labels = node["metadata"].get("labels") or {}
         return all(labels.get(key) == value for key, value in cluster.spec.node_selector.items())
 
+    def group(self, cluster: Cluster) -> None:
+        """Return nothing: there are nodes, and no group of them."""
+
     def plan(self, cluster: Cluster, surroundings: Surroundings) -> Change:  # noqa: ARG002 - one way for all
         """Return nothing: the nodes are not this provider's to make."""
         return Change()
+
+    def dismantle(self, cluster: Cluster, surroundings: Surroundings) -> Change:  # noqa: ARG002 - one way for all
+        """Return that nothing is left: nothing was made."""
+        return Change(gone=True)
 
     def observe(self, cluster: Cluster, surroundings: Surroundings) -> Trouble | None:  # noqa: ARG002 - one way for all
         """Return no trouble: what nodes there are is counted, and nothing else is known."""

@@ -16,6 +16,7 @@ from trainyard_operator.api.names import NODE_POOL, POOL_LABEL, pool_name
 from trainyard_operator.api.reasons import ComputeClusterReason as Reason
 from trainyard_operator.api.sizes import Size
 from trainyard_operator.providers.base import (
+    OWNER_KEY,
     Capabilities,
     Change,
     Cluster,
@@ -23,31 +24,28 @@ from trainyard_operator.providers.base import (
     Placement,
     Surroundings,
     Trouble,
-    slot_cpu,
+    is_in_pool,
+    pool_placement,
 )
 
-CLUSTER_ANNOTATION = "trainyard.dev/compute-cluster"
 _CAPACITY_TYPES = {VmPriority.DEDICATED: "on-demand", VmPriority.LOW_PRIORITY: "spot"}
 
 
 class Karpenter:
     """Nodes that Karpenter makes from any node class: EC2's, Azure's, or kwok's."""
 
-    capabilities = Capabilities(scales=True)
+    capabilities = Capabilities(scales=True, times_idle=True)
 
     def placement(self, cluster: Cluster) -> Placement:
         """Return where the pods of a cluster go."""
-        pool = pool_name(cluster.namespace, cluster.name)
-        return Placement(
-            node_selector={POOL_LABEL: pool},
-            tolerations=({"key": POOL_LABEL, "operator": "Equal", "value": pool, "effect": "NoSchedule"},),
-            slot_cpu=slot_cpu(cluster),
-        )
+        return pool_placement(cluster)
 
     def belongs(self, cluster: Cluster, node: Mapping[str, Any]) -> bool:
         """Return whether `node` is one of the cluster's."""
-        labels = node["metadata"].get("labels") or {}
-        return bool(labels.get(POOL_LABEL) == pool_name(cluster.namespace, cluster.name))
+        return is_in_pool(cluster, node)
+
+    def group(self, cluster: Cluster) -> None:
+        """Return nothing: a NodePool is an object of the Kubernetes cluster."""
 
     def plan(self, cluster: Cluster, surroundings: Surroundings) -> Change:
         """Return the NodePool to create, or what its spec lacks."""
@@ -60,6 +58,13 @@ class Karpenter:
         if not _is_ours(cluster, pool) or _contains(pool.get("spec"), wanted["spec"]):
             return Change()
         return Change(patch={"spec": wanted["spec"]})
+
+    def dismantle(self, cluster: Cluster, surroundings: Surroundings) -> Change:  # noqa: ARG002 - one way for all
+        """Return the NodePool to delete; Karpenter removes its machines, and it is gone after them."""
+        pool = surroundings.pool
+        if pool is None:
+            return Change(gone=not surroundings.claims)
+        return Change(delete=None if pool["metadata"].get("deletionTimestamp") else pool)
 
     def observe(self, cluster: Cluster, surroundings: Surroundings) -> Trouble | None:
         """Return why no node can come."""
@@ -104,7 +109,7 @@ def node_pool(cluster: Cluster) -> JsonObject:
         "metadata": {
             "name": pool,
             "labels": {POOL_LABEL: pool},
-            "annotations": {CLUSTER_ANNOTATION: f"{cluster.namespace}/{cluster.name}"},
+            "annotations": {OWNER_KEY: f"{cluster.namespace}/{cluster.name}"},
         },
         "spec": {
             "template": {
@@ -132,7 +137,7 @@ def node_pool(cluster: Cluster) -> JsonObject:
 
 def _is_ours(cluster: Cluster, pool: Mapping[str, Any]) -> bool:
     annotations = pool["metadata"].get("annotations") or {}
-    return bool(annotations.get(CLUSTER_ANNOTATION) == f"{cluster.namespace}/{cluster.name}")
+    return bool(annotations.get(OWNER_KEY) == f"{cluster.namespace}/{cluster.name}")
 
 
 def _contains(actual: object, wanted: object) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from trainyard_operator.api.names import JOB, NODE_POOL, REGISTERED_MODEL, Kind
+from trainyard_operator.cloud.groups import NodeGroups
 from trainyard_operator.domain.plan import Deletion, Patch, Plan, VersionCopy, VersionRequest
 from trainyard_operator.domain.registry import allocate
 from trainyard_operator.kube.client import Client, find_one
@@ -49,6 +50,7 @@ class Executor:
         informer: Informer,
         memory: Memory,
         copy: CopyVersion,
+        groups: NodeGroups,
         now: Callable[[], datetime],
     ) -> None:
         self._client = client
@@ -56,6 +58,7 @@ class Executor:
         self._informer = informer
         self._memory = memory
         self._copy = copy
+        self._groups = groups
         self._now = now
         self._events = EventPoster(client=client)
         self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
@@ -75,6 +78,8 @@ class Executor:
             await self._delete(deletion)
         for child in plan.create:
             await self._create(child, parent, key)
+        if plan.call is not None:
+            await self._groups.carry_out(plan.call)
         for request in plan.register:
             await self._register(key.namespace, request)
         for wish in plan.copy:

@@ -9,6 +9,7 @@ from tests.support.schemas import specs
 from trainyard_operator.api.compute_cluster import (
     ComputeClusterSpec,
     DeletionPolicy,
+    EksSettings,
     NodeClassRef,
     Ordering,
     ProviderType,
@@ -60,6 +61,7 @@ def test_every_field_of_a_pool_is_read():
         node_selector={},
         tolerations=(),
         node_class=NodeClassRef(**NODE_CLASS),
+        eks=None,
         vm_size="SMALL",
         vm_priority=VmPriority.LOW_PRIORITY,
         max_nodes=7,
@@ -91,6 +93,7 @@ def test_every_field_of_existing_nodes_is_read():
             toleration(key="a.b/c", operator="Exists", effect="NoExecute", toleration_seconds=0),
         ),
         node_class=None,
+        eks=None,
         vm_size=None,
         vm_priority=VmPriority.DEDICATED,
         max_nodes=None,
@@ -107,6 +110,28 @@ def test_every_field_of_existing_nodes_is_read():
     assert [item.to_json() for item in parsed.tolerations] == tolerations
 
 
+def eks(**over):
+    """Return the spec of a cluster of a node group; None removes a setting of it."""
+    settings = {
+        "clusterName": "lab",
+        "region": "eu-central-1",
+        "nodeRoleArn": "arn:aws:iam::111122223333:role/path/nodes",
+        "subnets": ["subnet-0a1b2c3d", "subnet-0a1b2c3d4e5f60718"],
+        **over,
+    }
+    return pool(provider={"type": "EKS", "eks": {name: value for name, value in settings.items() if value is not None}})
+
+
+@pytest.mark.parametrize("region", [pytest.param("eu-central-1", id="named"), pytest.param(None, id="the operator's")])
+def test_every_field_of_a_node_group_is_read(region):
+    assert ComputeClusterSpec.parse(eks(region=region)).eks == EksSettings(
+        cluster_name="lab",
+        region=region,
+        node_role_arn="arn:aws:iam::111122223333:role/path/nodes",
+        subnets=("subnet-0a1b2c3d", "subnet-0a1b2c3d4e5f60718"),
+    )
+
+
 def test_an_empty_provider_has_every_node():
     assert ComputeClusterSpec.parse(spec()).node_selector == {}
 
@@ -114,8 +139,8 @@ def test_an_empty_provider_has_every_node():
 @pytest.mark.parametrize(
     ("broken", "message"),
     [
-        pytest.param(None, "spec.provider.type is None: it must be one of Existing, Karpenter", id="nothing"),
-        pytest.param({"provider": {"type": "EKS"}}, "spec.provider.type is 'EKS'", id="another provider"),
+        pytest.param(None, "spec.provider.type is None: it must be one of Existing, Karpenter, EKS", id="nothing"),
+        pytest.param({"provider": {"type": "GKE"}}, "spec.provider.type is 'GKE'", id="another provider"),
         pytest.param({"provider": {"type": "Existing"}}, "spec.provider.existing is missing", id="no settings"),
         pytest.param(spec(nodeSelector={"a b": "c"}), "nodeSelector has the key 'a b'", id="key that is no label's"),
         pytest.param(spec(nodeSelector={"a": "b c"}), "nodeSelector.a is 'b c'", id="value that is no label's"),
@@ -150,6 +175,12 @@ def test_an_empty_provider_has_every_node():
         pytest.param(pool(vmPriority="Spot"), "it must be one of Dedicated, LowPriority", id="priority"),
         pytest.param(pool(queue={"paused": "yes"}), "spec.queue.paused must be true or false", id="paused as text"),
         pytest.param(pool(provider={"type": "Karpenter"}), "nodeClassRef.group must be text", id="no node class"),
+        pytest.param({**eks(), "vmSize": None}, "spec.vmSize is missing: the provider EKS", id="node group of no size"),
+        pytest.param(eks(clusterName=None), "eks.clusterName must be text", id="no EKS cluster"),
+        pytest.param(eks(region="Frankfurt"), "eks.region is 'Frankfurt'", id="region that is none"),
+        pytest.param(eks(nodeRoleArn="nodes"), "eks.nodeRoleArn is 'nodes'", id="role by its name"),
+        pytest.param(eks(subnets=[]), "eks.subnets is empty", id="no subnet"),
+        pytest.param(eks(subnets=["vpc-1"]), "eks.subnets[0] is 'vpc-1'", id="subnet that is none"),
         pytest.param(
             pool(provider={"type": "Karpenter", "existing": {}}), "spec.provider.existing is given, but", id="both"
         ),

@@ -41,6 +41,19 @@ def test_a_size_is_found_in_any_case_and_knows_its_names_in_each_cloud():
     assert size.types_of("karpenter.kwok.sh") == ("SMALL",)
 
 
+@pytest.mark.parametrize(
+    ("types", "expected"),
+    [
+        pytest.param({"eks": ["m7i.large"], "karpenter.k8s.aws": ["m5.large"]}, ("m7i.large",), id="its own"),
+        pytest.param({"karpenter.k8s.aws": ["m5.large", "m6i.large"]}, ("m5.large", "m6i.large"), id="Karpenter's"),
+        pytest.param({"karpenter.azure.com": ["Standard_D2s_v5"]}, ("SMALL",), id="the size's own name"),
+    ],
+)
+def test_of_several_groups_the_first_that_the_size_speaks_of_counts(types, expected):
+    document = {"SMALL": {"cpu": "2", "memory": "8Gi", "instanceTypes": types}}
+    assert Catalogue.parse(document).find("SMALL").types_of("eks", "karpenter.k8s.aws") == expected
+
+
 def test_an_unknown_size_is_refused_with_those_that_there_are():
     with pytest.raises(SpecError, match=r"spec.vmSize is 'HUGE'.*use one of SMALL, or have it added"):
         Catalogue.parse(DOCUMENT).find("HUGE")

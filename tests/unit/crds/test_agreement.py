@@ -9,7 +9,7 @@ import pytest
 from tests.support.schemas import schema, walk
 from trainyard.contract import INPUTS_DIR, MAX_METRICS, MAX_PATH_BYTES
 from trainyard_operator.api import compute_cluster, fields, names, training_job
-from trainyard_operator.api.compute_cluster import ComputeClusterSpec, NodeClassRef, Toleration
+from trainyard_operator.api.compute_cluster import ComputeClusterSpec, EksSettings, NodeClassRef, Toleration
 from trainyard_operator.api.registered_model import RegisteredModelSpec
 from trainyard_operator.api.training_job import InputSpec, ModelSpec, TrainingJobSpec
 from trainyard_operator.domain import cluster_nodes, cluster_status
@@ -41,6 +41,7 @@ TRAINING_JOB = [
     ("priority", 7, "priority", 7),
     ("cancel", True, "cancel", True),
 ]
+ROLE = "arn:aws:iam::111122223333:role/nodes"
 COMPUTE_CLUSTER = [
     ("vmSize", "SMALL", "vm_size", "SMALL"),
     ("vmPriority", "Dedicated", "vm_priority", "Dedicated"),
@@ -57,6 +58,10 @@ COMPUTE_CLUSTER = [
     ("provider.karpenter.nodeClassRef.group", "karpenter.k8s.aws", "node_class.group", "karpenter.k8s.aws"),
     ("provider.karpenter.nodeClassRef.kind", "EC2NodeClass", "node_class.kind", "EC2NodeClass"),
     ("provider.karpenter.nodeClassRef.name", "default", "node_class.name", "default"),
+    ("provider.eks.clusterName", "lab", "eks.cluster_name", "lab"),
+    ("provider.eks.region", "eu-central-1", "eks.region", "eu-central-1"),
+    ("provider.eks.nodeRoleArn", ROLE, "eks.node_role_arn", ROLE),
+    ("provider.eks.subnets[]", ["subnet-0a1b2c3d"], "eks.subnets", ("subnet-0a1b2c3d",)),
     ("provider.type", "Existing", "provider", "Existing"),
     ("provider.existing.nodeSelector{}", {"pool": "a"}, "node_selector", {"pool": "a"}),
     ("provider.existing.tolerations[].key", "pool", "tolerations.0.key", "pool"),
@@ -72,7 +77,7 @@ REGISTERED_MODEL = [
 ]
 TABLES = {
     "trainingjobs": (TRAINING_JOB, TrainingJobSpec, [InputSpec, ModelSpec]),
-    "computeclusters": (COMPUTE_CLUSTER, ComputeClusterSpec, [Toleration, NodeClassRef]),
+    "computeclusters": (COMPUTE_CLUSTER, ComputeClusterSpec, [Toleration, NodeClassRef, EksSettings]),
     "registeredmodels": (REGISTERED_MODEL, RegisteredModelSpec, []),
 }
 
@@ -132,8 +137,10 @@ def test_a_value_of_the_schema_comes_back_from_the_parsed_type(plural, row):
     spec = build(rows_without(rows, other))
     if row[0].startswith("provider.karpenter"):
         spec["provider"] = {"type": "Karpenter", "karpenter": spec["provider"]["karpenter"]}
+    elif row[0].startswith("provider.eks"):
+        spec["provider"] = {"type": "EKS", "eks": spec["provider"]["eks"]}
     elif "provider" in spec:
-        del spec["provider"]["karpenter"]
+        del spec["provider"]["karpenter"], spec["provider"]["eks"]
     parsed = whole.parse(spec)
     assert look_up(parsed, row[2]) == row[3]
 
@@ -250,6 +257,20 @@ def node_at(plural, path):
                 list(cluster_nodes.STATES),
             ),
             ("computeclusters", "spec.provider.type", "enum", list(compute_cluster.ProviderType)),
+            *(
+                ("computeclusters", f"spec.provider.eks.{path}", keyword, expected)
+                for path, keyword, expected in [
+                    ("clusterName", "pattern", compute_cluster.EKS_CLUSTER.pattern),
+                    ("clusterName", "maxLength", compute_cluster.MAX_EKS_CLUSTER),
+                    ("region", "pattern", compute_cluster.AWS_REGION.pattern),
+                    ("region", "maxLength", compute_cluster.MAX_AWS_REGION),
+                    ("nodeRoleArn", "pattern", compute_cluster.ROLE_ARN.pattern),
+                    ("nodeRoleArn", "maxLength", compute_cluster.MAX_ROLE_ARN),
+                    ("subnets", "maxItems", compute_cluster.MAX_SUBNETS),
+                    ("subnets[]", "pattern", compute_cluster.SUBNET.pattern),
+                    ("subnets[]", "maxLength", compute_cluster.MAX_SUBNET),
+                ]
+            ),
             ("computeclusters", "spec.provider.existing.nodeSelector", "maxProperties", compute_cluster.MAX_LABELS),
             ("computeclusters", "spec.provider.existing.nodeSelector{}", "pattern", fields.LABEL_VALUE.pattern),
             ("computeclusters", "spec.provider.existing.nodeSelector{}", "maxLength", names.MAX_LABEL_VALUE),

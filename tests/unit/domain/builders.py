@@ -198,3 +198,21 @@ def pool(*, max_nodes=4, idle=60, **over):
         **over,
     }
     return cluster(**whole)
+
+
+def eks(*, max_nodes=4, **over):
+    """Return a ComputeCluster of the provider EKS; see `cluster` for `over`."""
+    settings = {
+        "clusterName": "prod",
+        "region": "eu-central-1",
+        "nodeRoleArn": "arn:aws:iam::111122223333:role/nodes",
+        "subnets": ["subnet-0a1b2c3d"],
+    }
+    return cluster(
+        **{
+            "vmSize": "SMALL",
+            "scale": {"maxNodes": max_nodes},
+            "provider": {"type": "EKS", "eks": settings},
+            **over,
+        }
+    )

@@ -31,6 +31,7 @@ EVERYTHING = {
         "resyncSeconds": 60,
         "logLevel": "DEBUG",
         "defaultRequests": {"cpu": 2, "memory": "1Gi"},
+        "serviceAccount": {"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::111122223333:role/trainyard"}},
     },
     "resources": {"requests": {"cpu": "1"}, "limits": {"memory": "1Gi"}},
     "nodeSelector": {"pool": "system"},

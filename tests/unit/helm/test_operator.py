@@ -83,6 +83,19 @@ def test_the_operator_knows_where_it_is():
     assert variables["TRAINYARD_GATEWAY_URL"] == f"https://trainyard-gateway.{NAMESPACE}.svc:8443"
 
 
+@pytest.mark.parametrize(
+    ("values", "annotations"),
+    [
+        pytest.param({}, None, id="none"),
+        pytest.param(
+            EVERYTHING, {"eks.amazonaws.com/role-arn": "arn:aws:iam::111122223333:role/trainyard"}, id="a role in AWS"
+        ),
+    ],
+)
+def test_the_operators_service_account_has_the_annotations_of_the_values(values, annotations):
+    assert named(render(values), "ServiceAccount", OPERATOR)["metadata"].get("annotations") == annotations
+
+
 def test_the_gateways_service_leads_to_the_leader_only():
     service = named(render({}), "Service", "trainyard-gateway")
 

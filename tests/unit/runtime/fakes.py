@@ -11,6 +11,7 @@ from typing import Any
 from trainyard_operator.api.names import Kind
 from trainyard_operator.kube.client import Page
 from trainyard_operator.kube.errors import AlreadyExists, Conflict, NotFound
+from trainyard_operator.providers.node_group import GroupAddress, GroupCall, GroupSeen
 
 JsonObject = dict[str, Any]
 Key = tuple[str, str, str]
@@ -151,6 +152,20 @@ def merged(target: Any, patch: Any) -> Any:
         else:
             result[key] = merged(result.get(key), value)
     return result
+
+
+class FakeGroups:
+    """A cloud in which `seen` is all that is ever seen."""
+
+    def __init__(self, seen: GroupSeen | None = None) -> None:
+        self.seen = seen
+        self.calls: list[GroupCall] = []
+
+    async def look(self, address: GroupAddress) -> GroupSeen | None:
+        return self.seen
+
+    async def carry_out(self, call: GroupCall) -> None:
+        self.calls.append(call)
 
 
 class FakeTimer:

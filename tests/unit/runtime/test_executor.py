@@ -5,10 +5,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tests.unit.runtime.fakes import FakeClient, FakeClock, job, meta, training_job
+from tests.unit.runtime.fakes import FakeClient, FakeClock, FakeGroups, job, meta, training_job
 from trainyard_operator.api.names import EVENT, JOB, REGISTERED_MODEL, TRAINING_JOB
 from trainyard_operator.domain.plan import Event, Plan, VersionCopy, VersionRequest
 from trainyard_operator.kube.errors import Conflict, Forbidden, Unavailable
+from trainyard_operator.providers.node_group import GroupAddress, GroupCall
 from trainyard_operator.runtime.events import build_event
 from trainyard_operator.runtime.executor import Executor, ForeignObjectError
 from trainyard_operator.runtime.informer import Informer
@@ -31,6 +32,7 @@ class Bench:
         self.memory = Memory()
         self.copies = []
         self.copy_error = None
+        self.groups = FakeGroups()
         self.executor = self.another()
         self.parent = self.client.seed(TRAINING_JOB, training_job(status={"phase": "Pending", "metrics": {"a": 1}}))
         self.store.put(TRAINING_JOB, self.parent)
@@ -41,8 +43,9 @@ class Bench:
             store=self.store, book=QueueBook(store=self.store), queues=Queues(kinds=PLANNED, clock=FakeClock())
         )
         return Executor(
-            client=self.client, store=self.store, informer=informer, memory=self.memory, copy=self.copy, now=lambda: NOW
-        )
+            client=self.client, store=self.store, informer=informer, memory=self.memory, copy=self.copy,
+            groups=self.groups, now=lambda: NOW,
+        )  # fmt: skip
 
     async def copy(self, namespace, model, version, entry):
         if self.copy_error:
@@ -195,6 +198,14 @@ async def test_a_models_own_status_is_never_written_over_an_allocation(bench):
     with pytest.raises(Conflict):
         await bench.run(Plan(status={"versions": [], "observedGeneration": 1}), kind=REGISTERED_MODEL, parent=before)
     assert len(bench.client.of(REGISTERED_MODEL)[0]["status"]["versions"]) == 1
+
+
+async def test_a_call_to_the_cloud_is_made_before_the_status_speaks_of_it(bench):
+    call = GroupCall(address=GroupAddress(cluster="lab", name="pool"), verb="delete")
+    told = []
+    bench.client.before = lambda verb, *_: told.append((verb, list(bench.groups.calls)))
+    await bench.run(Plan(call=call, status={"phase": "Running"}))
+    assert told == [("patch_status", [call])]
 
 
 async def test_versions_are_copied(bench):

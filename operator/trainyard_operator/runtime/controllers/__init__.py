@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from trainyard_operator.api.sizes import Catalogue
+from trainyard_operator.cloud.groups import NodeGroups
 from trainyard_operator.domain.job import PodSettings
 from trainyard_operator.kube.client import Client
 from trainyard_operator.runtime.controller import Controller
@@ -25,11 +26,14 @@ def build_controllers(  # noqa: PLR0913 - the composition root of the reconciler
     pods: PodSettings,
     catalogue: Catalogue,
     karpenter: bool,
+    groups: NodeGroups,
     bucket: str,
 ) -> tuple[Controller, ...]:
     """Return the controllers of all kinds."""
     return (
         TrainingJobController(store=store, book=book, client=client, objects=objects, settings=pods, bucket=bucket),
-        ComputeClusterController(store=store, book=book, client=client, catalogue=catalogue, karpenter=karpenter),
+        ComputeClusterController(
+            store=store, book=book, client=client, catalogue=catalogue, karpenter=karpenter, groups=groups
+        ),
         RegisteredModelController(objects=objects, memory=memory, bucket=bucket),
     )

@@ -18,6 +18,7 @@ from trainyard_operator.api.names import (
     pool_name,
 )
 from trainyard_operator.api.sizes import Catalogue
+from trainyard_operator.cloud.groups import NodeGroups
 from trainyard_operator.domain.cluster_status import Shortage, run_label
 from trainyard_operator.domain.compute_cluster import ClusterView, Unplaced, plan_compute_cluster
 from trainyard_operator.domain.plan import Plan
@@ -41,12 +42,22 @@ class ComputeClusterController:
 
     kind = COMPUTE_CLUSTER
 
-    def __init__(self, *, store: Store, book: QueueBook, client: Client, catalogue: Catalogue, karpenter: bool) -> None:
+    def __init__(  # noqa: PLR0913 - all that a cluster's surroundings are seen through
+        self,
+        *,
+        store: Store,
+        book: QueueBook,
+        client: Client,
+        catalogue: Catalogue,
+        karpenter: bool,
+        groups: NodeGroups,
+    ) -> None:
         self._store = store
         self._book = book
         self._client = client
         self._catalogue = catalogue
         self._karpenter = karpenter
+        self._groups = groups
         self._last_write: dict[str, datetime] = {}
 
     async def observe(self, parent: JsonObject) -> ClusterView:
@@ -55,10 +66,12 @@ class ComputeClusterController:
         key = (meta["namespace"], meta["name"])
         machines = self._book.understand(parent)
         pool = pool_name(*key)
+        address = provider_of(machines.spec).group(machines) if isinstance(machines, Cluster) else None
         surroundings = Surroundings(
             installed=self._karpenter,
             pool=self._store.get(NODE_POOL, "", pool),
             claims=tuple(c for c in self._store.list(NODE_CLAIM) if _labels(c).get(POOL_LABEL) == pool),
+            group=await self._groups.look(address) if address is not None else None,
         )
         queue = self._book.queue(key)
         unplaced = self._unplaced(queue)

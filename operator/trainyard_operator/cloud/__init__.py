@@ -1,0 +1,1 @@
+"""What is asked of clouds, outside of the Kubernetes cluster."""
