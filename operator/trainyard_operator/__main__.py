@@ -19,6 +19,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 from urllib.parse import urlsplit
 
 from trainyard_operator import handlers  # isort: skip # noqa: F401 - before kopf: it keeps heavy clients out of memory
@@ -121,6 +122,7 @@ class Process:
     async def run(self) -> None:
         """Lead once it is this process's turn, and clean up behind it."""
         self._listen_to_signals()
+        asyncio.get_running_loop().set_exception_handler(_complain)
         self._health = Health(clock=asyncio.get_running_loop().time)
         async with AsyncExitStack() as stack:
             served = await serve_telemetry(metrics=self._metrics, health=self._health, port=self._settings.metrics_port)
@@ -345,6 +347,18 @@ class Process:
                 await asyncio.sleep(1.0)
                 continue
             return
+
+
+def _complain(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Report what nobody awaited, but for one thing that is no news.
+
+    kopf leaves the generator of a watch suspended when it is stopped between two events of a burst. asyncio closes it
+    at the very end, and says that the block inside it does not take that well; nothing is left to go wrong then.
+    """
+    if "asyncgen" in context:
+        log.debug("%s", context.get("message"))
+    else:
+        loop.default_exception_handler(context)
 
 
 async def _has_karpenter(client: KubeClient) -> bool:
