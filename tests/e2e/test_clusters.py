@@ -319,3 +319,15 @@ def test_a_flood_of_one_namespace_lets_another_in_within_two_completions(yard: Y
         yard.kubectl("delete", "tj", stranger, "-n", "trainyard-system")
     finally:
         yard.kubectl("delete", "namespace", namespace, "--wait=false")
+
+
+def test_a_least_number_of_nodes_comes_without_a_run_and_stays_until_it_is_lowered(yard: Yard, make):
+    machines = make(scale={"minNodes": 1, "maxNodes": 2, "idleSecondsBeforeScaleDown": 0})
+    yard.wait("the node", lambda: machines.status.get("nodeStateCounts", {}).get("idle") == 1, seconds=60)
+    (node,) = [n["metadata"]["name"] for n in machines.nodes()]
+    run = yard.wait_for_end(machines.submit(scripts.FINE))
+    assert run["status"]["nodeName"] == node
+    patch = json.dumps({"spec": {"scale": {"minNodes": 0}}})
+    assert [n["metadata"]["name"] for n in machines.nodes()] == [node]
+    yard.kubectl("patch", "cc", machines.name, "--type=merge", "-p", patch)
+    yard.wait("the node to go", lambda: not machines.nodes(), seconds=60)

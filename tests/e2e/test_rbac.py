@@ -67,7 +67,7 @@ def a_whole_run(yard: Yard, configure):
             "metadata": {"name": "rights-code", "namespace": "default"},
             "data": {"train.py": scripts.FINE},
         },
-        compute_cluster("rights", queue={"paused": True}),
+        compute_cluster("rights", queue={"paused": True}, scale={"minNodes": 1, "maxNodes": 2}),
     ):
         yard.apply(obj)
     job = training_job(
@@ -78,7 +78,7 @@ def a_whole_run(yard: Yard, configure):
     )
     name = yard.apply(job)
     yard.wait_for_reason(name, "QueuePaused")
-    wider = {"queue": {"paused": False}, "scale": {"maxNodes": 3}}
+    wider = {"queue": {"paused": False}, "scale": {"minNodes": 0, "maxNodes": 3}}
     yard.kubectl("patch", "cc", "rights", "--type=merge", "-p", json.dumps({"spec": wider}))
     assert yard.wait_for_end(name)["status"]["phase"] == "Completed"
     yard.kubectl("delete", "cc", "rights", "--timeout=120s")

@@ -225,6 +225,18 @@ CASES = [
         pool(vmPriority="LowPriority"),
         make(COMPUTE_CLUSTER, {"vmPriority": "LowPriority", "provider": {"type": "Existing", "existing": {}}}),
     ),
+    _of_cluster(
+        "spec",
+        5,
+        pool(scale={"maxNodes": 1, "minNodes": 1}),
+        make(
+            COMPUTE_CLUSTER,
+            {"scale": {"maxNodes": 1, "minNodes": 1}, "provider": {"type": "Existing", "existing": {}}},
+        ),
+    ),
+    _of_cluster(
+        "spec.scale", 0, pool(scale={"maxNodes": 2, "minNodes": 2}), pool(scale={"maxNodes": 1, "minNodes": 2})
+    ),
     _of_cluster("spec.provider", 0, compute_cluster(), make(COMPUTE_CLUSTER, {"provider": {"type": "Existing"}})),
     _of_cluster(
         "spec.provider",

@@ -210,10 +210,13 @@ def _obey_compute_cluster_rules(spec: JsonObject, data: st.DataObject) -> JsonOb
             provider["karpenter"] = {"nodeClassRef": reference}
         spec["vmSize"] = data.draw(st.sampled_from(["SMALL", "standard_d2_v2", "no-such-size"]))
         spec.setdefault("scale", {"maxNodes": data.draw(st.integers(0, 4)), "idleSecondsBeforeScaleDown": 120})
+        spec["scale"]["minNodes"] = data.draw(st.integers(0, spec["scale"]["maxNodes"]))
         return spec
     provider.pop("karpenter", None)
     provider.pop("eks", None)
     spec["vmPriority"] = "Dedicated"
+    if "scale" in spec:
+        spec["scale"]["minNodes"] = 0
     existing = provider.setdefault("existing", {})
     if "nodeSelector" in existing:
         keys = st.from_regex(r"([a-z]{1,8}(\.[a-z]{1,8})?/)?[A-Za-z0-9]{1,8}", fullmatch=True)

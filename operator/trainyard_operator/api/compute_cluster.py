@@ -146,6 +146,7 @@ class ComputeClusterSpec:
     eks: EksSettings | None
     vm_size: str | None
     vm_priority: VmPriority
+    min_nodes: int
     max_nodes: int | None
     idle_seconds: int
     jobs_per_node: int
@@ -189,6 +190,7 @@ class ComputeClusterSpec:
             eks=_read_eks(provider) if kind == ProviderType.EKS else None,
             vm_size=None if size is None else read_text(size, "spec.vmSize", at_most=MAX_VM_SIZE, pattern=VM_SIZE),
             vm_priority=read_choice(fields.get("vmPriority"), "spec.vmPriority", VmPriority, VmPriority.DEDICATED),
+            min_nodes=_read_min_nodes(scale, kind),
             max_nodes=_read_max_nodes(scale.get("maxNodes")),
             idle_seconds=read_whole(
                 scale.get("idleSecondsBeforeScaleDown"),
@@ -215,6 +217,17 @@ class ComputeClusterSpec:
             ordering=read_choice(queue.get("ordering"), "spec.queue.ordering", Ordering, Ordering.PRIORITY),
             weights=_read_weights(queue.get("weights")),
         )
+
+
+def _read_min_nodes(scale: JsonObject, kind: ProviderType) -> int:
+    field = "spec.scale.minNodes"
+    least = read_whole(scale.get("minNodes"), field, at_most=MAX_NODES, default=0)
+    most = _read_max_nodes(scale.get("maxNodes"))
+    if most is not None and least > most:
+        raise SpecError(field, f"is {least}, more than spec.scale.maxNodes, {most}", "lower it, or raise the other")
+    if least and kind == ProviderType.EXISTING:
+        raise SpecError(field, f"is {least}", "the provider Existing makes no nodes; remove it")
+    return least
 
 
 def _read_max_nodes(value: object) -> int | None:

@@ -35,6 +35,7 @@ class Kind:
 TRAINING_JOB: Final = Kind(group=GROUP, version=VERSION, plural="trainingjobs", kind="TrainingJob")
 COMPUTE_CLUSTER: Final = Kind(group=GROUP, version=VERSION, plural="computeclusters", kind="ComputeCluster")
 REGISTERED_MODEL: Final = Kind(group=GROUP, version=VERSION, plural="registeredmodels", kind="RegisteredModel")
+DEPLOYMENT: Final = Kind(group="apps", version="v1", plural="deployments", kind="Deployment")
 JOB: Final = Kind(group="batch", version="v1", plural="jobs", kind="Job")
 POD: Final = Kind(group="", version="v1", plural="pods", kind="Pod")
 NODE: Final = Kind(group="", version="v1", plural="nodes", kind="Node", namespaced=False)

@@ -40,6 +40,7 @@ class Supply:
     scales: bool
     times_idle: bool
     idle_seconds: int
+    min_nodes: int
     namespace: str
     shortages: Sequence[Shortage] = ()
 
@@ -94,7 +95,8 @@ def _target(supply: Supply, counts: Mapping[str, int]) -> int:
     limit = supply.capacity.nodes
     if not supply.scales:
         return staying
-    needed = -(-supply.queue.taken(supply.capacity) // supply.capacity.jobs_per_node)
+    for_runs = -(-supply.queue.taken(supply.capacity) // supply.capacity.jobs_per_node)
+    needed = max(supply.min_nodes, for_runs)
     return max(staying, needed) if limit is None else max(staying, min(limit, needed))
 
 
@@ -123,7 +125,7 @@ def _idle(supply: Supply, old: Mapping[str, Any], *, now: datetime) -> JsonObjec
         return {}
     since = old.get("idleSince") or timestamp(now)
     found: JsonObject = {"idleSince": since}
-    if supply.times_idle:
+    if supply.times_idle and len(supply.nodes) > supply.min_nodes:
         found["scaleDownDue"] = timestamp(parse_timestamp(since) + timedelta(seconds=supply.idle_seconds))
     return found
 

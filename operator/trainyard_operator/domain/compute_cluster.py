@@ -17,6 +17,8 @@ from trainyard_operator.domain.admission import back_off, capacity_of, lets_in
 from trainyard_operator.domain.cluster_nodes import NodeFacts, claim_facts, node_facts
 from trainyard_operator.domain.cluster_status import Shortage, Supply, build_status, run_label
 from trainyard_operator.domain.conditions import Condition, merge
+from trainyard_operator.domain.job import PodSettings
+from trainyard_operator.domain.keepers import keepers
 from trainyard_operator.domain.plan import Deletion, Event, Patch, Plan
 from trainyard_operator.domain.queueing import Entry, Queue, admissions, next_look
 from trainyard_operator.providers.base import Cluster, Provider, Surroundings, Trouble
@@ -50,6 +52,8 @@ class ClusterView:
     unplaced: Sequence[Unplaced] = ()
     surroundings: Surroundings = field(default_factory=Surroundings)
     shortages: Sequence[Shortage] = ()
+    keeper: Mapping[str, Any] | None = None  # the Deployment of the least number of nodes
+    pods: PodSettings | None = None
     last_write: datetime | None = None
 
 
@@ -74,6 +78,9 @@ def plan_compute_cluster(parent: Mapping[str, Any], view: ClusterView, now: date
         patches.append(_finalizers(parent, add=True))
     if change.patch is not None and view.surroundings.pool is not None:
         patches.append(_patch_pool(view.surroundings.pool, change.patch))
+    keeping = _keep(parent, cluster, provider, view)
+    if isinstance(keeping, Patch):
+        patches.append(keeping)
     late = [unplaced for unplaced in view.unplaced if _is_late(unplaced, cluster, now)]
     patches += [_suspend(unplaced, now) for unplaced in late]
     chosen = admissions(view.queue, capacity_of(cluster), now=now) if lets_in(parent, cluster) and not trouble else ()
@@ -81,7 +88,7 @@ def plan_compute_cluster(parent: Mapping[str, Any], view: ClusterView, now: date
     status = _status(parent, cluster, provider, view, trouble, now)
     plan = _written(parent, view, status, now)
     return Plan(
-        create=(change.create,) if change.create is not None else (),
+        create=tuple(child for child in (change.create, keeping) if isinstance(child, dict)),
         call=change.call,
         patch=tuple(patches),
         admitted=tuple(chosen),
@@ -89,6 +96,15 @@ def plan_compute_cluster(parent: Mapping[str, Any], view: ClusterView, now: date
         events=plan.events,
         requeue_after=_look_again(cluster, view, (plan.requeue_after, change.look_again), now),
     )
+
+
+def _keep(
+    parent: Mapping[str, Any], cluster: Cluster, provider: Provider, view: ClusterView
+) -> JsonObject | Patch | None:
+    if view.pods is None or not provider.capabilities.scales:
+        return None
+    where = provider.placement(cluster)
+    return keepers(parent=parent, cluster=cluster, placement=where, found=view.keeper, settings=view.pods)
 
 
 def _look_again(cluster: Cluster, view: ClusterView, others: Sequence[float | None], now: datetime) -> float | None:
@@ -204,6 +220,7 @@ def _status(  # noqa: PLR0913, PLR0917 - all that a status speaks of
             scales=provider.capabilities.scales,
             times_idle=provider.capabilities.times_idle,
             idle_seconds=cluster.spec.idle_seconds,
+            min_nodes=cluster.spec.min_nodes,
             namespace=cluster.namespace,
             shortages=view.shortages,
         ),
@@ -233,7 +250,7 @@ def _managed(cluster: Cluster, provider: Provider) -> Condition:
     spec = cluster.spec
     if provider.capabilities.scales:
         after = f"after {spec.idle_seconds} s without a run" if provider.capabilities.times_idle else "when it is idle"
-        words = f"from 0 to {spec.max_nodes} nodes, each removed {after}"
+        words = f"from {spec.min_nodes} to {spec.max_nodes} nodes, each removed {after}"
         return _condition(Type.MANAGED, True, Reason.MANAGED, words)
     limit = "any number of runs" if spec.max_nodes is None else f"{spec.max_nodes * spec.jobs_per_node} runs at once"
     words = f"the nodes are added and removed by somebody else; the cluster lets in {limit}"

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 from weakref import WeakValueDictionary
 
-from trainyard_operator.api.names import JOB, NODE_POOL, REGISTERED_MODEL, Kind
+from trainyard_operator.api.names import DEPLOYMENT, JOB, NODE_POOL, REGISTERED_MODEL, Kind
 from trainyard_operator.cloud.groups import NodeGroups
 from trainyard_operator.domain.plan import Deletion, Patch, Plan, VersionCopy, VersionRequest
 from trainyard_operator.domain.registry import allocate
@@ -30,7 +30,7 @@ JsonObject = dict[str, Any]
 CopyVersion = Callable[[str, str, int, JsonObject], Awaitable[None]]
 
 _ALLOCATION_ATTEMPTS = 20
-_CHILD_KINDS: dict[str, Kind] = {kind.kind: kind for kind in (JOB, REGISTERED_MODEL, NODE_POOL)}
+_CHILD_KINDS: dict[str, Kind] = {kind.kind: kind for kind in (JOB, REGISTERED_MODEL, NODE_POOL, DEPLOYMENT)}
 
 log = logging.getLogger(__name__)
 
@@ -111,10 +111,9 @@ class Executor:
             found = await find_one(self._client, kind, metadata["name"], namespace=metadata.get("namespace", ""))
             if found is None:
                 raise  # deleted in this moment: the next attempt creates it
-            if kind == JOB and not _owned_by(found, parent["metadata"]["uid"]):
-                raise ForeignObjectError(
-                    f"the Job {metadata['namespace']}/{metadata['name']} belongs to something else: delete it"
-                ) from None
+            if kind in {JOB, DEPLOYMENT} and not _owned_by(found, parent["metadata"]["uid"]):
+                where = f"{metadata['namespace']}/{metadata['name']}"
+                raise ForeignObjectError(f"the {kind.kind} {where} belongs to something else: delete it") from None
             self._informer.take(kind, found)
         else:
             self._informer.take(kind, answer, origin=key)

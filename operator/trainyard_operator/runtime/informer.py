@@ -12,6 +12,7 @@ from typing import Any
 
 from trainyard_operator.api.names import (
     COMPUTE_CLUSTER,
+    DEPLOYMENT,
     JOB,
     NODE,
     NODE_CLAIM,
@@ -120,7 +121,7 @@ def affected(change: Change, *, store: Store) -> Iterable[tuple[Key, float]]:
             yield Key(TRAINING_JOB.plural, metadata.get("namespace") or "", name), 0.0
         if _occupied(change.old) != _occupied(change.new):
             yield from _all_clusters(store)
-    elif change.kind in {NODE_POOL, NODE_CLAIM}:
+    elif change.kind in {NODE_POOL, NODE_CLAIM, DEPLOYMENT}:
         yield from _cluster_of_pool(change, store)
     elif change.kind == NODE and _without_version(change.old) != _without_version(change.new):
         yield from _all_clusters(store)

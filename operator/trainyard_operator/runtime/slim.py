@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from trainyard_operator.api.names import JOB, NODE, NODE_CLAIM, POD, TRAINING_JOB, Kind
+from trainyard_operator.api.names import DEPLOYMENT, JOB, NODE, NODE_CLAIM, POD, TRAINING_JOB, Kind
 
 JsonObject = dict[str, Any]
 
@@ -96,6 +96,10 @@ def _node(obj: JsonObject) -> JsonObject:
     }
 
 
+def _deployment(obj: JsonObject) -> JsonObject:
+    return {"spec": {"replicas": (obj.get("spec") or {}).get("replicas")}}
+
+
 def _node_claim(obj: JsonObject) -> JsonObject:
     node = (obj.get("status") or {}).get("nodeName")
     return {"status": {"nodeName": node} if node else {}}
@@ -112,4 +116,5 @@ _CUTS: dict[str, Callable[[JsonObject], JsonObject]] = {
     POD.plural: _pod,
     NODE.plural: _node,
     NODE_CLAIM.plural: _node_claim,
+    DEPLOYMENT.plural: _deployment,
 }

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from trainyard_operator.api.names import (
     COMPUTE_CLUSTER,
+    DEPLOYMENT,
     JOB,
     NODE,
     NODE_CLAIM,
@@ -32,6 +33,7 @@ WATCHED: tuple[Watched, ...] = (
     Watched(kind=NODE),
     Watched(kind=POD, label_selector=RUN_UID_LABEL),
     Watched(kind=JOB, label_selector=RUN_UID_LABEL),
+    Watched(kind=DEPLOYMENT, label_selector=POOL_LABEL),
     Watched(kind=COMPUTE_CLUSTER),
     Watched(kind=REGISTERED_MODEL),
     Watched(kind=TRAINING_JOB),

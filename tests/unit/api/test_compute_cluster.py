@@ -47,7 +47,7 @@ def test_every_field_of_a_pool_is_read():
     parsed = ComputeClusterSpec.parse(
         pool(
             vmPriority="LowPriority",
-            scale={"maxNodes": 7, "idleSecondsBeforeScaleDown": 0},
+            scale={"minNodes": 1, "maxNodes": 7, "idleSecondsBeforeScaleDown": 0},
             jobsPerNode=3,
             provisioningTimeoutSeconds=60,
             deletionPolicy="Retain",
@@ -64,6 +64,7 @@ def test_every_field_of_a_pool_is_read():
         eks=None,
         vm_size="SMALL",
         vm_priority=VmPriority.LOW_PRIORITY,
+        min_nodes=1,
         max_nodes=7,
         idle_seconds=0,
         jobs_per_node=3,
@@ -96,6 +97,7 @@ def test_every_field_of_existing_nodes_is_read():
         eks=None,
         vm_size=None,
         vm_priority=VmPriority.DEDICATED,
+        min_nodes=0,
         max_nodes=None,
         idle_seconds=120,
         jobs_per_node=1,
@@ -172,6 +174,12 @@ def test_an_empty_provider_has_every_node():
         pytest.param(pool(scale={}), "spec.scale.maxNodes is missing", id="pool without a limit"),
         pytest.param(pool(scale={"maxNodes": -1}), "spec.scale.maxNodes is -1", id="negative limit"),
         pytest.param(pool(scale={"maxNodes": True}), "must be a whole number: it is a boolean", id="limit as boolean"),
+        pytest.param(pool(scale={"maxNodes": 1, "minNodes": 2}), "spec.scale.minNodes is 2, more than", id="crossed"),
+        pytest.param(
+            {**spec(), "scale": {"maxNodes": 1, "minNodes": 1}},
+            "Existing makes no nodes",
+            id="nodes that stay, of others",
+        ),
         pytest.param(pool(vmPriority="Spot"), "it must be one of Dedicated, LowPriority", id="priority"),
         pytest.param(pool(queue={"paused": "yes"}), "spec.queue.paused must be true or false", id="paused as text"),
         pytest.param(pool(provider={"type": "Karpenter"}), "nodeClassRef.group must be text", id="no node class"),

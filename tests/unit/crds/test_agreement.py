@@ -45,6 +45,7 @@ ROLE = "arn:aws:iam::111122223333:role/nodes"
 COMPUTE_CLUSTER = [
     ("vmSize", "SMALL", "vm_size", "SMALL"),
     ("vmPriority", "Dedicated", "vm_priority", "Dedicated"),
+    ("scale.minNodes", 1, "min_nodes", 1),
     ("scale.maxNodes", 4, "max_nodes", 4),
     ("scale.idleSecondsBeforeScaleDown", 60, "idle_seconds", 60),
     ("jobsPerNode", 2, "jobs_per_node", 2),
@@ -135,12 +136,12 @@ def test_a_value_of_the_schema_comes_back_from_the_parsed_type(plural, row):
     # A source has exactly one of the two, and so has a provider.
     other = {"source.inline{}": "source.configMapRef.name"}.get(row[0], "source.inline{}")
     spec = build(rows_without(rows, other))
-    if row[0].startswith("provider.karpenter"):
+    if row[0].startswith(("provider.karpenter", "scale.minNodes")):
         spec["provider"] = {"type": "Karpenter", "karpenter": spec["provider"]["karpenter"]}
     elif row[0].startswith("provider.eks"):
         spec["provider"] = {"type": "EKS", "eks": spec["provider"]["eks"]}
     elif "provider" in spec:
-        del spec["provider"]["karpenter"], spec["provider"]["eks"]
+        del spec["provider"]["karpenter"], spec["provider"]["eks"], spec["scale"]["minNodes"]
     parsed = whole.parse(spec)
     assert look_up(parsed, row[2]) == row[3]
 
@@ -199,6 +200,7 @@ def node_at(plural, path):
             ("computeclusters", "spec.vmSize", "pattern", compute_cluster.VM_SIZE.pattern),
             ("computeclusters", "spec.vmPriority", "enum", list(compute_cluster.VmPriority)),
             ("computeclusters", "spec.scale.maxNodes", "maximum", compute_cluster.MAX_NODES),
+            ("computeclusters", "spec.scale.minNodes", "maximum", compute_cluster.MAX_NODES),
             (
                 "computeclusters",
                 "spec.scale.idleSecondsBeforeScaleDown",

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from tests.unit.domain.builders import NOW, cluster, pool
+from tests.unit.domain.builders import NOW, SETTINGS, cluster, pool
 from trainyard_operator.api.names import FINALIZER, POOL_LABEL, pool_name
 from trainyard_operator.api.sizes import Catalogue
 from trainyard_operator.domain.cluster_nodes import node_facts
@@ -55,7 +55,7 @@ def made(parent, *, ready="True", reason="", message=""):
 
 
 def held(**over):
-    return pool(finalizers=[FINALIZER], **over)
+    return pool(**{"finalizers": [FINALIZER], **over})
 
 
 def seen(parent, **over):
@@ -155,6 +155,58 @@ def test_a_change_of_scale_patches_the_pool_and_nothing_else():
     (patch,) = plan.patch
     assert patch.body["spec"]["limits"] == {"nodes": "9"}
     assert plan.create == ()
+
+
+def keeping(**over):
+    """Return a pool that keeps a node, and what there is around it."""
+    parent = held(scale={"minNodes": 1, "maxNodes": 2, "idleSecondsBeforeScaleDown": 60})
+    return parent, seen(parent, pods=SETTINGS, **over)
+
+
+def kept(replicas):
+    meta = {"name": "lab-keeper", "namespace": "default", "uid": "uid-keeper"}
+    return {"metadata": meta, "spec": {"replicas": replicas}}
+
+
+def test_a_least_number_of_nodes_is_kept_by_pods_that_are_alone_on_their_nodes_and_must_stay():
+    parent, view = keeping()
+    (made_deployment,) = plan_compute_cluster(parent, view, NOW).create
+    assert made_deployment["kind"] == "Deployment"
+    assert made_deployment["metadata"]["ownerReferences"][0]["uid"] == "uid-lab"
+    assert made_deployment["spec"]["replicas"] == 1
+    template = made_deployment["spec"]["template"]
+    assert template["metadata"]["annotations"]["karpenter.sh/do-not-disrupt"] == "true"
+    (apart,) = template["spec"]["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    assert apart["labelSelector"]["matchLabels"] == template["metadata"]["labels"]
+    assert template["spec"]["nodeSelector"] == {POOL_LABEL: POOL}
+    assert "trainyard.dev/run-uid" not in template["metadata"]["labels"]
+
+
+@pytest.mark.parametrize(
+    ("found", "patched"),
+    [
+        pytest.param(kept(1), [], id="as many as wished"),
+        pytest.param(kept(3), [{"spec": {"replicas": 1}}], id="too many"),
+    ],
+)
+def test_the_number_of_nodes_that_stay_follows_the_spec(found, patched):
+    parent, view = keeping(keeper=found)
+    plan = plan_compute_cluster(parent, view, NOW)
+    assert plan.create == ()
+    assert [patch.body for patch in plan.patch] == patched
+
+
+def test_nodes_that_stay_are_the_target_and_have_no_time_to_go():
+    parent, view = keeping(keeper=kept(1), nodes=[node()])
+    status = plan_compute_cluster(parent, view, NOW).status
+    assert status["targetNodeCount"] == 1
+    assert status["idleSince"] == timestamp(NOW)
+    assert "scaleDownDue" not in status
+
+
+def test_a_cluster_that_keeps_no_node_has_no_keeper():
+    parent = held()
+    assert plan_compute_cluster(parent, seen(parent, pods=SETTINGS), NOW).create == ()
 
 
 def test_defaults_that_the_api_server_adds_to_a_pool_are_no_difference():

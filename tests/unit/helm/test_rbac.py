@@ -12,6 +12,7 @@ EVERYWHERE = {
     "trainyard.dev/computeclusters/status": "patch",
     "trainyard.dev/registeredmodels": "create list watch",
     "trainyard.dev/registeredmodels/status": "patch",
+    "apps/deployments": "create list patch watch",
     "batch/jobs": "create list patch watch",
     "/pods": "list watch",
     "/nodes": "list watch",

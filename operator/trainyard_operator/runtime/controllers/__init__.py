@@ -33,7 +33,7 @@ def build_controllers(  # noqa: PLR0913 - the composition root of the reconciler
     return (
         TrainingJobController(store=store, book=book, client=client, objects=objects, settings=pods, bucket=bucket),
         ComputeClusterController(
-            store=store, book=book, client=client, catalogue=catalogue, karpenter=karpenter, groups=groups
+            store=store, book=book, client=client, catalogue=catalogue, karpenter=karpenter, groups=groups, pods=pods
         ),
         RegisteredModelController(objects=objects, memory=memory, bucket=bucket),
     )

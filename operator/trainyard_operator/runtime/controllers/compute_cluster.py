@@ -8,6 +8,7 @@ from typing import Any
 
 from trainyard_operator.api.names import (
     COMPUTE_CLUSTER,
+    DEPLOYMENT,
     JOB,
     NODE,
     NODE_CLAIM,
@@ -21,6 +22,8 @@ from trainyard_operator.api.sizes import Catalogue
 from trainyard_operator.cloud.groups import NodeGroups
 from trainyard_operator.domain.cluster_status import Shortage, run_label
 from trainyard_operator.domain.compute_cluster import ClusterView, Unplaced, plan_compute_cluster
+from trainyard_operator.domain.job import PodSettings
+from trainyard_operator.domain.keepers import keeper_name
 from trainyard_operator.domain.plan import Plan
 from trainyard_operator.domain.pod import read_pod
 from trainyard_operator.domain.queueing import Queue
@@ -51,7 +54,9 @@ class ComputeClusterController:
         catalogue: Catalogue,
         karpenter: bool,
         groups: NodeGroups,
+        pods: PodSettings,
     ) -> None:
+        self._pods = pods
         self._store = store
         self._book = book
         self._client = client
@@ -83,6 +88,8 @@ class ComputeClusterController:
             runs_on=self._runs_by_node(meta["namespace"]),
             queue=queue,
             unplaced=tuple(unplaced),
+            keeper=self._store.get(DEPLOYMENT, meta["namespace"], keeper_name(meta["name"])),
+            pods=self._pods,
             surroundings=surroundings,
             shortages=await self._shortages(pool, late) if asks and late else (),
             last_write=self._last_write.get(meta["uid"]),
