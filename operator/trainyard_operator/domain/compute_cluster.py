@@ -23,6 +23,7 @@ from trainyard_operator.domain.plan import Deletion, Event, Patch, Plan
 from trainyard_operator.domain.queueing import Entry, Queue, admissions, next_look
 from trainyard_operator.providers.base import Cluster, Provider, Surroundings, Trouble
 from trainyard_operator.providers.choice import provider_of, read_cluster
+from trainyard_operator.providers.karpenter import is_made_for
 
 JsonObject = dict[str, Any]
 
@@ -63,7 +64,7 @@ def plan_compute_cluster(parent: Mapping[str, Any], view: ClusterView, now: date
     try:
         cluster = read_cluster(parent, view.catalogue)
     except SpecError as error:
-        return _release(parent) if deleting else _invalid(parent, error, now)
+        return _abandon(parent, view) if deleting else _invalid(parent, error, now)
     provider = provider_of(cluster.spec)
     if deleting:
         return _delete(parent, cluster, provider, view, now)
@@ -149,6 +150,17 @@ def _finalizers(parent: Mapping[str, Any], *, add: bool) -> Patch:
         "metadata": {"finalizers": [*others, *([FINALIZER] if add else [])], "resourceVersion": meta["resourceVersion"]}
     }
     return Patch(kind=COMPUTE_CLUSTER, namespace=meta["namespace"], name=meta["name"], body=body)
+
+
+def _abandon(parent: Mapping[str, Any], view: ClusterView) -> Plan:
+    """Plan the end of a cluster whose spec nobody understands any more, such as one whose size left the catalogue."""
+    pool, meta = view.surroundings.pool, parent["metadata"]
+    spec = parent["spec"] if isinstance(parent["spec"], Mapping) else {}
+    if spec.get("deletionPolicy") == DeletionPolicy.RETAIN:
+        return _release(parent)
+    if pool is not None and is_made_for(pool, namespace=meta["namespace"], name=meta["name"]):
+        return Plan(delete=() if pool["metadata"].get("deletionTimestamp") else (_delete_pool(pool),))
+    return Plan() if view.surroundings.claims else _release(parent)
 
 
 def _release(parent: Mapping[str, Any]) -> Plan:

@@ -135,9 +135,14 @@ def node_pool(cluster: Cluster) -> JsonObject:
     }
 
 
-def _is_ours(cluster: Cluster, pool: Mapping[str, Any]) -> bool:
+def is_made_for(pool: Mapping[str, Any], *, namespace: str, name: str) -> bool:
+    """Return whether `pool` was made for this ComputeCluster."""
     annotations = pool["metadata"].get("annotations") or {}
-    return bool(annotations.get(OWNER_KEY) == f"{cluster.namespace}/{cluster.name}")
+    return bool(annotations.get(OWNER_KEY) == f"{namespace}/{name}")
+
+
+def _is_ours(cluster: Cluster, pool: Mapping[str, Any]) -> bool:
+    return is_made_for(pool, namespace=cluster.namespace, name=cluster.name)
 
 
 def _contains(actual: object, wanted: object) -> bool:

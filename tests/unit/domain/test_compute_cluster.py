@@ -390,6 +390,17 @@ def test_then_its_pool_is_deleted_and_it_goes_when_the_last_node_has_gone():
     assert patch.body["metadata"]["finalizers"] == []
 
 
+def test_a_cluster_whose_size_left_the_catalogue_still_takes_its_pool_with_it():
+    parent = deleting(vmSize="HUGE")
+    left = Surroundings(pool=made(held()), claims=[claim()])
+    plan = plan_compute_cluster(parent, ClusterView(catalogue=CATALOGUE, surroundings=left), NOW)
+    assert [deletion.name for deletion in plan.delete] == [POOL]
+    assert plan.patch == ()
+    waiting = plan_compute_cluster(parent, ClusterView(surroundings=Surroundings(claims=[claim()])), NOW)
+    assert waiting.patch == ()
+    assert plan_compute_cluster(parent, ClusterView(), NOW).patch[0].body["metadata"]["finalizers"] == []
+
+
 @pytest.mark.parametrize(
     "parent",
     [
