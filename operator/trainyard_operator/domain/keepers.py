@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trainyard_operator.api.names import COMPUTE_CLUSTER, DEPLOYMENT, POOL_LABEL, pool_name
-from trainyard_operator.domain.job import STAY, USER_ID, PodSettings
+from trainyard_operator.domain.job import USER_ID, PodSettings
 from trainyard_operator.domain.plan import Patch
 from trainyard_operator.providers.base import Cluster, Placement
 
@@ -18,6 +18,9 @@ JsonObject = dict[str, Any]
 
 _WAIT = "import signal; signal.sigwait({signal.SIGTERM})"
 _ROLE_LABEL = "trainyard.dev/role"
+# For the Cluster Autoscaler. To Karpenter a node with a pod is not empty, and it must be able to evict this one when the
+# cluster goes: it waits for pods that must not be disrupted.
+_STAY = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}
 
 
 def keepers(
@@ -71,7 +74,7 @@ def _deployment(parent: Mapping[str, Any], cluster: Cluster, placement: Placemen
             "replicas": cluster.spec.min_nodes,
             "selector": {"matchLabels": labels},
             "template": {
-                "metadata": {"labels": labels, "annotations": STAY},
+                "metadata": {"labels": labels, "annotations": _STAY},
                 "spec": _pod(labels, placement, settings),
             },
         },

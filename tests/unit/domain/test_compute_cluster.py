@@ -168,14 +168,14 @@ def kept(replicas):
     return {"metadata": meta, "spec": {"replicas": replicas}}
 
 
-def test_a_least_number_of_nodes_is_kept_by_pods_that_are_alone_on_their_nodes_and_must_stay():
+def test_a_least_number_of_nodes_is_kept_by_pods_each_of_which_wants_a_node_of_its_own():
     parent, view = keeping()
     (made_deployment,) = plan_compute_cluster(parent, view, NOW).create
     assert made_deployment["kind"] == "Deployment"
     assert made_deployment["metadata"]["ownerReferences"][0]["uid"] == "uid-lab"
     assert made_deployment["spec"]["replicas"] == 1
     template = made_deployment["spec"]["template"]
-    assert template["metadata"]["annotations"]["karpenter.sh/do-not-disrupt"] == "true"
+    assert template["metadata"]["annotations"] == {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}
     (apart,) = template["spec"]["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
     assert apart["labelSelector"]["matchLabels"] == template["metadata"]["labels"]
     assert template["spec"]["nodeSelector"] == {POOL_LABEL: POOL}
