@@ -18,8 +18,8 @@ JsonObject = dict[str, Any]
 
 _WAIT = "import signal; signal.sigwait({signal.SIGTERM})"
 _ROLE_LABEL = "trainyard.dev/role"
-# For the Cluster Autoscaler. To Karpenter a node with a pod is not empty, and it must be able to evict this one when the
-# cluster goes: it waits for pods that must not be disrupted.
+# For the Cluster Autoscaler. To Karpenter a node with a pod is not empty, and it must be able to evict this one when
+# the cluster goes: it waits for pods that must not be disrupted.
 _STAY = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}
 
 
