@@ -21,22 +21,11 @@ from typing import Any
 
 from devcluster.controlplane import ControlPlane
 from tests.perf.api import Api, difference, in_parallel, open_api
+from tests.perf.ground import NAMESPACE, PLANNED, ROOT, prepare, say, training_job
 from tests.perf.process import OperatorProcess
-from trainyard_operator.api.names import JOB, TRAINING_JOB, Kind, job_name
+from trainyard_operator.api.names import JOB, TRAINING_JOB, job_name
 
-ROOT = Path(__file__).resolve().parents[2]
-NAMESPACE = Kind(group="", version="v1", plural="namespaces", kind="Namespace", namespaced=False)
-DEFINITION = Kind(
-    group="apiextensions.k8s.io",
-    version="v1",
-    plural="customresourcedefinitions",
-    kind="CustomResourceDefinition",
-    namespaced=False,
-)
 WARM_UP = 100
-# What the first status of a run says, in the bytes of a watch event.
-PLANNED = b'"jobName":"'
-
 # The goals; `main` fails below them, so that a slower operator is noticed.
 LEAST_RATIO = 0.6
 MOST_WRITES = 2.0
@@ -57,19 +46,6 @@ class Result:
     jobs: int
 
 
-def training_job(namespace: str, number: int) -> dict[str, Any]:
-    return {
-        "apiVersion": TRAINING_JOB.api_version,
-        "kind": TRAINING_JOB.kind,
-        "metadata": {"name": f"run-{number:05d}", "namespace": namespace},
-        "spec": {
-            "experiment": "bench",
-            "source": {"inline": {"train.py": "print('hello')\n" * 20}},
-            "parameters": {"regularization": 0.8, "number": number},
-        },
-    }
-
-
 async def create_all(api: Api, namespace: str, count: int) -> list[dict[str, Any]]:
     return await in_parallel(lambda n: api.create(TRAINING_JOB, training_job(namespace, n)), range(count))
 
@@ -86,10 +62,6 @@ async def template(api: Api, namespace: str) -> tuple[dict[str, Any], dict[str, 
         k: v for k, v in labels.items() if "controller-uid" not in k and "job-name" not in k
     }
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}, run["status"]
-
-
-def say(text: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')}  {text}", flush=True)
 
 
 async def floor(api: Api, count: int, job: dict[str, Any], status: dict[str, Any]) -> float:
@@ -198,23 +170,6 @@ async def turn(
     if missing:
         raise RuntimeError(f"{missing} runs have no Job")
     return Round(floor_seconds=floor_seconds, seconds=seconds, writes=writes, cpu_seconds=cpu, rss=rss)
-
-
-async def prepare(api: Api) -> None:
-    """Create what the operator expects of a cluster."""
-    import yaml
-
-    for name in ("trainyard-system", "warm", "floor"):
-        with contextlib.suppress(RuntimeError):
-            await api.create(NAMESPACE, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-    for path in sorted((ROOT / "crds").glob("*.yaml")):
-        with contextlib.suppress(RuntimeError):
-            await api.create(DEFINITION, yaml.safe_load(path.read_text(encoding="utf-8")))
-    while True:
-        with contextlib.suppress(RuntimeError):
-            await api.list(TRAINING_JOB, "warm")
-            return
-        await asyncio.sleep(0.1)
 
 
 def table(result: Result, writes: dict[str, int], again: dict[str, int]) -> Iterator[str]:
