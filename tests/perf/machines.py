@@ -81,6 +81,7 @@ class Machines:
         self._started = asyncio.Event()
         self._draining = False
         self._changed = asyncio.Condition()
+        self.writes: list[float] = []  # how long the ends of Jobs took to write: what the API server can do meanwhile
         self.ledgers: dict[str, Ledger] = defaultdict(Ledger)
 
     @property
@@ -190,6 +191,7 @@ class Machines:
         # Before the write: what it takes is counted as time in which the slot stood empty.
         freed = self._clock()
         await self._patch_status(JOB, meta["name"], said)
+        self.writes.append(self._clock() - freed)
         await self._note(ledger.freed, freed)
 
     async def _save(self, meta: JsonObject) -> None:

@@ -52,7 +52,7 @@ class Load:
     queue_jobs: int = 1000
     queue_nodes: int = 4
     queue_jobs_per_node: int = 10
-    queue_run_seconds: float = 3.0
+    queue_run_seconds: float = 3.5
     fleet_clusters: int = 50
     fleet_jobs: int = 100
     fleet_slots: int = 2
@@ -84,7 +84,10 @@ class QueueResult:
     queue_sustained_per_second: float
     queue_refill_p50_ms: float
     queue_refill_p95_ms: float
+    queue_write_p50_ms: float  # of a bare client meanwhile: a refill takes two, the Job's end and the next one's start
+    queue_write_p95_ms: float
     queue_cpu_cores: float
+    queue_cpu_ms_per_job: float
     queue_rss_mb: float
     queue_calls_per_job: float
 
@@ -110,6 +113,7 @@ class FleetResult:
     fleet_lag_p50_seconds: float
     fleet_lag_p95_seconds: float
     fleet_lag_max_seconds: float
+    fleet_write_p50_seconds: float  # of a bare client meanwhile
     fleet_least_refills: int
     fleet_median_refills: float
     fleet_cpu_cores: float
@@ -249,9 +253,12 @@ async def measure_queue(bench: Bench, machines: Machines, load: Load, *, namespa
         queue_sustained_per_second=round((jobs - slots) / (taken[jobs - 1] - begin), 1),
         queue_refill_p50_ms=round(1000 * median(refills), 1),
         queue_refill_p95_ms=round(1000 * quantiles(refills, n=20)[-1], 1),
+        queue_write_p50_ms=round(1000 * median(machines.writes), 1),
+        queue_write_p95_ms=round(1000 * quantiles(machines.writes, n=20)[-1], 1),
         queue_cpu_cores=round(bill.cores, 3),
+        queue_cpu_ms_per_job=round(1000 * bill.cores * bill.seconds / (jobs - slots), 2),
         queue_rss_mb=round(bill.rss_mb, 1),
-        queue_calls_per_job=round(bill.calls / jobs, 2),
+        queue_calls_per_job=round(bill.calls / (jobs - slots), 2),
     )
 
 
@@ -282,6 +289,7 @@ async def measure_fleet(bench: Bench, machines: Machines, load: Load, *, namespa
         fleet_lag_p50_seconds=round(median(lags), 3),
         fleet_lag_p95_seconds=round(quantiles(lags, n=20)[-1], 3),
         fleet_lag_max_seconds=round(max(lags), 3),
+        fleet_write_p50_seconds=round(median(machines.writes), 3),
         fleet_least_refills=min(counts),
         fleet_median_refills=median(counts),
         fleet_cpu_cores=round(bill.cores, 3),
@@ -339,8 +347,11 @@ def table(queue: QueueResult, fleet: FleetResult) -> Iterator[str]:
         ("admissions/s, all", queue.queue_sustained_per_second),
         ("empty slot, median ms", queue.queue_refill_p50_ms),
         ("empty slot, p95 ms (goal: 500)", queue.queue_refill_p95_ms),
+        ("a bare client's write, median ms", queue.queue_write_p50_ms),
+        ("a bare client's write, p95 ms", queue.queue_write_p95_ms),
         ("operator cores (goal: below 0.5)", queue.queue_cpu_cores),
         ("operator memory, MB (goal: 250)", queue.queue_rss_mb),
+        ("operator CPU per run, ms", queue.queue_cpu_ms_per_job),
         ("API calls per run", queue.queue_calls_per_job),
         ("many queues: clusters", fleet.fleet_clusters),
         ("runs", fleet.fleet_jobs),
@@ -349,6 +360,7 @@ def table(queue: QueueResult, fleet: FleetResult) -> Iterator[str]:
         ("empty slot, median s", fleet.fleet_lag_p50_seconds),
         ("empty slot, p95 s (goal: 5)", fleet.fleet_lag_p95_seconds),
         ("empty slot, longest s", fleet.fleet_lag_max_seconds),
+        ("a bare client's write, median s", fleet.fleet_write_p50_seconds),
         ("slots refilled, least of a cluster", fleet.fleet_least_refills),
         ("slots refilled, median cluster", fleet.fleet_median_refills),
         ("operator cores", fleet.fleet_cpu_cores),
