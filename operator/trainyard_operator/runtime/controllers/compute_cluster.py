@@ -14,7 +14,6 @@ from trainyard_operator.api.names import (
     NODE_POOL,
     POD,
     POOL_LABEL,
-    TRAINING_JOB_LABEL,
     pool_name,
 )
 from trainyard_operator.api.sizes import Catalogue
@@ -67,7 +66,7 @@ class ComputeClusterController:
         return ClusterView(
             catalogue=self._catalogue,
             nodes=tuple(self._store.list(NODE)),
-            runs_on=self._runs_by_node(),
+            runs_on=self._book.runs_by_node(),
             queue=queue,
             unplaced=tuple(unplaced),
             surroundings=surroundings,
@@ -96,14 +95,6 @@ class ComputeClusterController:
             # A node that is not there yet, or never came up, is silent; one that has the pod says so at once.
             if any(not pod.heard for pod in pods):
                 found.append(Unplaced(entry=entry, job=jobs[0], since=entry.since))
-        return found
-
-    def _runs_by_node(self) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = {}
-        for pod in self._store.list(POD):
-            node = (pod.get("spec") or {}).get("nodeName")
-            if node and (pod.get("status") or {}).get("phase") not in {"Succeeded", "Failed"}:
-                found.setdefault(node, []).append(_labels(pod).get(TRAINING_JOB_LABEL, ""))
         return found
 
     async def _shortages(self, key: tuple[str, str], pool: str, late: list[Unplaced]) -> tuple[Shortage, ...]:
