@@ -77,8 +77,8 @@ e2e: setup ## Run tests with real pods in the embedded Kubernetes
 	.venv/bin/pytest tests/e2e
 
 .PHONY: bench
-bench: setup ## Measure the operator against a bare client; writes .yard/bench.json
-	$(PYTHON) -m devcluster programs etcd kube-apiserver kube-controller-manager kubectl >/dev/null
+bench: setup ## Measure the operator against a bare client, and its queues; writes .yard/bench.json
+	$(PYTHON) -m devcluster programs etcd kube-apiserver kube-controller-manager kubectl versitygw >/dev/null
 	$(PYTHON) -m tests.perf.bench
 
 ## Housekeeping

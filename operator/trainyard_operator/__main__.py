@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 from trainyard_operator import handlers  # isort: skip # noqa: F401 - before kopf: it keeps heavy clients out of memory
 import kopf
 
-from trainyard_operator.api.names import NODE_POOL, TRAINING_JOB, Kind
+from trainyard_operator.api.names import NODE_POOL, REGISTERED_MODEL, TRAINING_JOB, Kind
 from trainyard_operator.cloud.eks import EksApi
 from trainyard_operator.cloud.groups import PacedNodeGroups
 from trainyard_operator.domain.job import PodSettings
@@ -67,7 +67,7 @@ EXIT_LEADERSHIP = 75
 LEASE_BEAT_SECONDS = 30.0
 KARPENTER_SECONDS = 30.0
 STORE_RETRY_SECONDS = (1.0, 2.0, 5.0, 15.0, 60.0)
-# Copies of model files are long and few; clusters are few and quick.
+# Copies of model files are long and few.
 _MODEL_WORKERS = 4
 # A watch that the sweep has to make up for so often in a row is not working.
 _DRIFTS_TO_FAULT = 3
@@ -277,7 +277,7 @@ class Process:
                 now=_now,
                 observer=self._metrics.reconciled,
             )
-            workers = settings.workers if controller.kind == TRAINING_JOB else _MODEL_WORKERS
+            workers = _MODEL_WORKERS if controller.kind == REGISTERED_MODEL else settings.workers
             group.create_task(reconciler.run(workers=workers), name=f"{controller.kind.plural}-workers")
 
     async def _watch(self, parts: Parts) -> None:

@@ -87,15 +87,24 @@ class Api:
                         seen.add(name[1])
                         grown.notify_all()
 
+        async def keep_following(response: aiohttp.ClientResponse) -> None:
+            await follow(response)
+            # The API server ends the watch of whoever is slow to read; the next one begins with all that is there.
+            while True:
+                async with self.session.get(url, timeout=timeout) as another:
+                    another.raise_for_status()
+                    await follow(another)
+
         async def reached(count: int) -> None:
             async with grown:
                 await grown.wait_for(lambda: len(seen) >= count)
 
         query = "?watch=true&resourceVersion=0"
         url = URL(self.server + path_of(kind, namespace=namespace) + query, encoded=True)
-        async with self.session.get(url, timeout=aiohttp.ClientTimeout(total=None)) as response:
+        timeout = aiohttp.ClientTimeout(total=None)
+        async with self.session.get(url, timeout=timeout) as response:
             response.raise_for_status()
-            following = asyncio.create_task(follow(response))
+            following = asyncio.create_task(keep_following(response))
             try:
                 yield reached
             finally:

@@ -21,22 +21,13 @@ from typing import Any
 
 from devcluster.controlplane import ControlPlane
 from tests.perf.api import Api, difference, in_parallel, open_api
+from tests.perf.ground import NAMESPACE, PLANNED, ROOT, prepare, say, training_job
 from tests.perf.process import OperatorProcess
-from trainyard_operator.api.names import JOB, TRAINING_JOB, Kind, job_name
+from tests.perf.queue import add_options, load_of, run
+from tests.perf.queue import table as queue_table
+from trainyard_operator.api.names import JOB, TRAINING_JOB, job_name
 
-ROOT = Path(__file__).resolve().parents[2]
-NAMESPACE = Kind(group="", version="v1", plural="namespaces", kind="Namespace", namespaced=False)
-DEFINITION = Kind(
-    group="apiextensions.k8s.io",
-    version="v1",
-    plural="customresourcedefinitions",
-    kind="CustomResourceDefinition",
-    namespaced=False,
-)
 WARM_UP = 100
-# What the first status of a run says, in the bytes of a watch event.
-PLANNED = b'"jobName":"'
-
 # The goals; `main` fails below them, so that a slower operator is noticed.
 LEAST_RATIO = 0.6
 MOST_WRITES = 2.0
@@ -57,19 +48,6 @@ class Result:
     jobs: int
 
 
-def training_job(namespace: str, number: int) -> dict[str, Any]:
-    return {
-        "apiVersion": TRAINING_JOB.api_version,
-        "kind": TRAINING_JOB.kind,
-        "metadata": {"name": f"run-{number:05d}", "namespace": namespace},
-        "spec": {
-            "experiment": "bench",
-            "source": {"inline": {"train.py": "print('hello')\n" * 20}},
-            "parameters": {"regularization": 0.8, "number": number},
-        },
-    }
-
-
 async def create_all(api: Api, namespace: str, count: int) -> list[dict[str, Any]]:
     return await in_parallel(lambda n: api.create(TRAINING_JOB, training_job(namespace, n)), range(count))
 
@@ -86,10 +64,6 @@ async def template(api: Api, namespace: str) -> tuple[dict[str, Any], dict[str, 
         k: v for k, v in labels.items() if "controller-uid" not in k and "job-name" not in k
     }
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}, run["status"]
-
-
-def say(text: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')}  {text}", flush=True)
 
 
 async def floor(api: Api, count: int, job: dict[str, Any], status: dict[str, Any]) -> float:
@@ -200,23 +174,6 @@ async def turn(
     return Round(floor_seconds=floor_seconds, seconds=seconds, writes=writes, cpu_seconds=cpu, rss=rss)
 
 
-async def prepare(api: Api) -> None:
-    """Create what the operator expects of a cluster."""
-    import yaml
-
-    for name in ("trainyard-system", "warm", "floor"):
-        with contextlib.suppress(RuntimeError):
-            await api.create(NAMESPACE, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-    for path in sorted((ROOT / "crds").glob("*.yaml")):
-        with contextlib.suppress(RuntimeError):
-            await api.create(DEFINITION, yaml.safe_load(path.read_text(encoding="utf-8")))
-    while True:
-        with contextlib.suppress(RuntimeError):
-            await api.list(TRAINING_JOB, "warm")
-            return
-        await asyncio.sleep(0.1)
-
-
 def table(result: Result, writes: dict[str, int], again: dict[str, int]) -> Iterator[str]:
     yield f"{'jobs':34}{result.jobs:>10}"
     yield f"{'jobs per second, operator':34}{result.jobs_per_second:>10}"
@@ -239,19 +196,38 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3, help="how often; medians are reported")
     parser.add_argument("--output", type=Path, default=ROOT / ".yard" / "bench.json", help="where the JSON goes")
     parser.add_argument("--kubeconfig", type=Path, help="an empty control plane to use, instead of one of its own")
+    parser.add_argument(
+        "--only", choices=("submit", "queue"), help="measure one part, and keep what is known of the other"
+    )
+    add_options(parser)
     options = parser.parse_args()
     options.output.parent.mkdir(parents=True, exist_ok=True)
     log = options.output.with_name("bench-operator.log")
     log.unlink(missing_ok=True)
-    with contextlib.ExitStack() as stack:
-        kubeconfig = options.kubeconfig
-        if kubeconfig is None:
-            home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="trainyard-bench-")))
-            kubeconfig = stack.enter_context(ControlPlane(home=home)).kubeconfig
-        result, writes, again = asyncio.run(measure(kubeconfig, count=options.jobs, rounds=options.rounds, log=log))
-    options.output.write_text(json.dumps(asdict(result), indent=2) + "\n", encoding="utf-8")
-    print("\n".join(table(result, writes, again)))
-    met = result.submit_ratio >= LEAST_RATIO and result.writes_per_job <= MOST_WRITES and result.restart_writes == 0
+    found: dict[str, Any] = {}
+    if options.only and options.output.exists():
+        found = json.loads(options.output.read_text(encoding="utf-8"))
+    lines: list[str] = []
+    met = True
+    if options.only != "queue":
+        with contextlib.ExitStack() as stack:
+            kubeconfig = options.kubeconfig
+            if kubeconfig is None:
+                home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="trainyard-bench-")))
+                kubeconfig = stack.enter_context(ControlPlane(home=home)).kubeconfig
+            result, writes, again = asyncio.run(measure(kubeconfig, count=options.jobs, rounds=options.rounds, log=log))
+        found |= asdict(result)
+        lines += table(result, writes, again)
+        met &= (
+            result.submit_ratio >= LEAST_RATIO and result.writes_per_job <= MOST_WRITES and result.restart_writes == 0
+        )
+    if options.only != "submit":
+        queue, fleet = run(load_of(options), log=log)
+        found |= asdict(queue) | asdict(fleet)
+        lines += queue_table(queue, fleet)
+        met &= queue.met and fleet.met
+    options.output.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    print("\n".join(lines))
     return 0 if met else 1
 
 

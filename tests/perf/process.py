@@ -1,4 +1,4 @@
-"""The operator as a real process, with an object store that is away."""
+"""The operator as a real process, with an object store that is away unless one is given."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import IO, Self
 import aiohttp
 
 from devcluster import ports
+from tests.support.objectstore import ObjectServer
 
 READY_SECONDS = 120.0
 
@@ -23,16 +24,18 @@ class OperatorProcess:
     Two processes with the same `identity` are two lives of the same pod.
     """
 
-    def __init__(self, *, kubeconfig: Path, log: Path, identity: str = "operator-0") -> None:
+    def __init__(
+        self, *, kubeconfig: Path, log: Path, identity: str = "operator-0", objects: ObjectServer | None = None
+    ) -> None:
         self.port = ports.free(1)[0]
         self._log = log
         self._environment = {
             **os.environ,
             "KUBECONFIG": str(kubeconfig),
             "TRAINYARD_TRAINER_IMAGE": "localhost/trainyard/trainer:bench",
-            "TRAINYARD_S3_ENDPOINT": "http://127.0.0.1:9",
-            "AWS_ACCESS_KEY_ID": "bench",
-            "AWS_SECRET_ACCESS_KEY": "bench",
+            "TRAINYARD_S3_ENDPOINT": objects.endpoint if objects else "http://127.0.0.1:9",
+            "AWS_ACCESS_KEY_ID": objects.keys.access if objects else "bench",
+            "AWS_SECRET_ACCESS_KEY": objects.keys.secret if objects else "bench",
             "TRAINYARD_METRICS_PORT": str(self.port),
             "TRAINYARD_GATEWAY_PORT": "0",
             "TRAINYARD_POD_NAME": identity,

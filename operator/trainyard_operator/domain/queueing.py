@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import random
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -170,9 +171,12 @@ def estimates(
     times = sorted(measured[-MOST_MEASURED:])
     waiting = queue.waiting[:first]
     dice = random.Random(",".join(entry.uid for entry in waiting))  # noqa: S311 - no secret depends on it
+    spent = [(now - entry.since).total_seconds() if entry.since else 0.0 for entry in queue.admitted.values()]
+    going = [(seconds, times[bisect_right(times, seconds) :]) for seconds in spent]
     played = []
     for _ in range(_SIMULATIONS):
-        ends = [_rest(entry, times, now=now, dice=dice) for entry in queue.admitted.values()]
+        # One that takes longer than any before it: as long again is as good a guess as any.
+        ends = [dice.choice(longer) - seconds if longer else seconds for seconds, longer in going]
         played.append(_play(ends + [0.0] * (slots - len(ends)), waiting, times, dice))
     found = []
     for starts in zip(*played, strict=True):
@@ -191,10 +195,3 @@ def _play(ends: list[float], waiting: Iterable[Entry], times: Sequence[float], d
         starts.append(start)
         heapq.heappush(ends, start + dice.choice(times))
     return starts
-
-
-def _rest(entry: Entry, times: Sequence[float], *, now: datetime, dice: random.Random) -> float:
-    spent = (now - entry.since).total_seconds() if entry.since else 0.0
-    longer = [time for time in times if time > spent]
-    # It takes longer than any before it: as long again is as good a guess as any.
-    return dice.choice(longer) - spent if longer else spent

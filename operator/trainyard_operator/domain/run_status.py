@@ -27,8 +27,8 @@ _HUGE = 1e12  # no percentage and no number of seconds; NaN is not below it eith
 METRICS_SECONDS = 3
 WORDS_SECONDS = 10
 
-# Places in a queue shift with every run that ends; those far behind may read about it later.
-PLACE_SECONDS = 30
+# Places in a queue shift with every run that ends; the further behind, the later a run may read about it.
+PLACE_SECONDS = 30  # for each ten places
 NEAR = 3
 # Reasons that a person should act on: written at once and told as a Warning.
 _TROUBLE = frozenset(
@@ -127,7 +127,8 @@ def write_delay(
         return 0.0
     patience = METRICS_SECONDS if old.get("metrics") != new.get("metrics") else WORDS_SECONDS
     if new.get("phase") == Phase.QUEUED and "queue" in new:
-        patience = METRICS_SECONDS if new["queue"]["position"] <= NEAR else PLACE_SECONDS
+        position = new["queue"]["position"]
+        patience = METRICS_SECONDS if position <= NEAR else PLACE_SECONDS * -(-position // 10)
     return max(0.0, patience - (now - last_write).total_seconds())
 
 

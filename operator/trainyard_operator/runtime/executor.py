@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Any
 from weakref import WeakValueDictionary
@@ -30,6 +30,8 @@ JsonObject = dict[str, Any]
 CopyVersion = Callable[[str, str, int, JsonObject], Awaitable[None]]
 
 _ALLOCATION_ATTEMPTS = 20
+# A cluster that has grown lets in as many runs at once.
+_PARALLEL_PATCHES = 16
 _CHILD_KINDS: dict[str, Kind] = {kind.kind: kind for kind in (JOB, REGISTERED_MODEL, NODE_POOL, DEPLOYMENT)}
 
 log = logging.getLogger(__name__)
@@ -69,11 +71,11 @@ class Executor:
         Raises
         ------
         ApiError
-            Where the API server refuses a step; those before it are done, those after it are not.
+            Where the API server refuses a step; those before it are done, those after it are not. Patches are one
+            step, and all of them are tried.
         """
         key = Key(kind.plural, parent["metadata"].get("namespace") or "", parent["metadata"]["name"])
-        for patch in plan.patch:
-            await self._patch(patch, key)
+        await self._patch_all(plan.patch, key)
         for deletion in plan.delete:
             await self._delete(deletion)
         for child in plan.create:
@@ -92,6 +94,18 @@ class Executor:
             except ApiError as error:
                 # The status says it too; a story that is hard to tell must not be a reason to work again.
                 log.warning("an event was not posted: %s", error, extra={"object": _reference(kind, parent)})
+
+    async def _patch_all(self, wishes: Sequence[Patch], key: Key) -> None:
+        """Patch several objects, some at a time; one that refuses keeps none of the others from its patch."""
+        free = asyncio.Semaphore(_PARALLEL_PATCHES)
+
+        async def patch(wish: Patch) -> None:
+            async with free:
+                await self._patch(wish, key)
+
+        for result in await asyncio.gather(*map(patch, wishes), return_exceptions=True):
+            if result is not None:
+                raise result
 
     async def _patch(self, wish: Patch, key: Key) -> None:
         answer = await self._client.patch(wish.kind, wish.name, wish.body, namespace=wish.namespace or None)

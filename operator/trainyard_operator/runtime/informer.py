@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from trainyard_operator.api.names import (
@@ -29,14 +30,19 @@ from trainyard_operator.api.names import (
 from trainyard_operator.api.reasons import Phase
 from trainyard_operator.domain.admission import ENDED
 from trainyard_operator.domain.run_ending import has_finished
+from trainyard_operator.domain.run_status import NEAR
+from trainyard_operator.providers.base import Cluster
+from trainyard_operator.providers.choice import provider_of
+from trainyard_operator.runtime.occupancy import occupied
 from trainyard_operator.runtime.queuebook import QueueBook, clusters_of
 from trainyard_operator.runtime.queues import Key, Queues
 from trainyard_operator.runtime.store import Change, Store, key_of
 
 JsonObject = dict[str, Any]
 
-# Places in a queue shift in bursts; the runs in it hear of it after this long.
+# Places in a queue shift in bursts; the next runs in it hear of it after this long, those behind them later.
 PLACES_SECONDS = 2.0
+FAR_PLACES_SECONDS = 15.0
 # Nodes and runs change in bursts; a cluster's counts follow at most this often.
 CLUSTER_SECONDS = 2.0
 
@@ -88,7 +94,7 @@ class Informer:
             self._queues.add(_key(TRAINING_JOB, found))
 
     def _announce(self, change: Change, origin: Key | None) -> None:
-        for key, seconds in affected(change, store=self._store):
+        for key, seconds in affected(change, store=self._store, book=self._book):
             if key != origin or _changed_by_others(change):
                 self._queues.add_after(key, seconds)
         if moves_a_queue(change):
@@ -97,18 +103,19 @@ class Informer:
     def _move(self, change: Change) -> None:
         for namespace, name in clusters_of(change, store=self._store):
             self._queues.add(Key(COMPUTE_CLUSTER.plural, namespace, name))
-            for run in self._book.first((namespace, name)):
-                self._queues.add_after(Key(TRAINING_JOB.plural, *run), PLACES_SECONDS)
+            for number, run in enumerate(self._book.first((namespace, name)), 1):
+                seconds = PLACES_SECONDS if number <= NEAR else FAR_PLACES_SECONDS
+                self._queues.add_after(Key(TRAINING_JOB.plural, *run), seconds)
 
 
-def affected(change: Change, *, store: Store) -> Iterable[tuple[Key, float]]:
+def affected(change: Change, *, store: Store, book: QueueBook) -> Iterable[tuple[Key, float]]:
     """Iterate over the keys that a change makes worth a look, each with how long that look can wait."""
     if change.kind == TRAINING_JOB:
         yield _key(TRAINING_JOB, change.object), 0.0
         yield from _cluster_of_run(change)
     elif change.kind == COMPUTE_CLUSTER:
         yield _key(COMPUTE_CLUSTER, change.object), 0.0
-        yield from _runs_that_wait_for(change, store)
+        yield from _runs_that_wait_for(change, book)
     elif change.kind == REGISTERED_MODEL:
         yield _key(REGISTERED_MODEL, change.object), 0.0
         yield from _runs_of_versions(change)
@@ -119,12 +126,14 @@ def affected(change: Change, *, store: Store) -> Iterable[tuple[Key, float]]:
         name = (metadata.get("labels") or {}).get(TRAINING_JOB_LABEL)
         if name:
             yield Key(TRAINING_JOB.plural, metadata.get("namespace") or "", name), 0.0
-        if _occupied(change.old) != _occupied(change.new):
-            yield from _all_clusters(store)
+        before, after = occupied(change.old), occupied(change.new)
+        if before != after:
+            nodes = [store.get(NODE, "", name) for name in (before, after) if name is not None]
+            yield from _clusters_of_nodes(nodes, store, book)
     elif change.kind in {NODE_POOL, NODE_CLAIM, DEPLOYMENT}:
         yield from _cluster_of_pool(change, store)
     elif change.kind == NODE and _without_version(change.old) != _without_version(change.new):
-        yield from _all_clusters(store)
+        yield from _clusters_of_nodes([node for node in (change.old, change.new) if node is not None], store, book)
 
 
 def moves_a_queue(change: Change) -> bool:
@@ -144,8 +153,17 @@ def _ended(run: JsonObject | None) -> bool:
     return _phase(run) in ENDED or bool(run and (run.get("spec") or {}).get("cancel"))
 
 
-def _all_clusters(store: Store) -> Iterable[tuple[Key, float]]:
+def _clusters_of_nodes(
+    nodes: Iterable[JsonObject | None], store: Store, book: QueueBook
+) -> Iterable[tuple[Key, float]]:
+    """Yield the clusters that one of `nodes` belongs to; what nobody has heard of, or understands, may be concerned."""
+    nodes = tuple(nodes)
     for cluster in store.list(COMPUTE_CLUSTER):
+        machines = book.understand(cluster)
+        if isinstance(machines, Cluster):
+            belongs = partial(provider_of(machines.spec).belongs, machines)
+            if not any(node is None or belongs(node) for node in nodes):
+                continue
         yield _key(COMPUTE_CLUSTER, cluster), CLUSTER_SECONDS
 
 
@@ -155,14 +173,6 @@ def _cluster_of_pool(change: Change, store: Store) -> Iterable[tuple[Key, float]
         if pool_name(*key_of(cluster)) == pool:
             # Karpenter writes its counts often; that a pool is ready is waited for.
             yield _key(COMPUTE_CLUSTER, cluster), 0.0 if change.kind == NODE_POOL else CLUSTER_SECONDS / 4
-
-
-def _occupied(pod: JsonObject | None) -> str | None:
-    """Return the name of the node that a pod keeps busy."""
-    if pod is None or pod["status"].get("phase") in {"Succeeded", "Failed"}:
-        return None
-    node: str | None = pod["spec"].get("nodeName")
-    return node
 
 
 def _key(kind: Kind, obj: JsonObject) -> Key:
@@ -192,16 +202,13 @@ def _cluster_of_run(change: Change) -> Iterable[tuple[Key, float]]:
         yield Key(COMPUTE_CLUSTER.plural, *cluster), CLUSTER_SECONDS
 
 
-def _runs_that_wait_for(change: Change, store: Store) -> Iterable[tuple[Key, float]]:
+def _runs_that_wait_for(change: Change, book: QueueBook) -> Iterable[tuple[Key, float]]:
     if _placing(change.old) == _placing(change.new):
         return
-    cluster = key_of(change.object)
     going = bool(change.object["metadata"].get("deletionTimestamp"))
-    for run in store.list(TRAINING_JOB):
-        if cluster_of(run) != cluster:
-            continue
+    for run in book.going(key_of(change.object)):
         # What happens to a cluster is of interest to runs without a node, and its end to all of them.
-        if _phase(run) in _UNPLACED or (going and _phase(run) not in ENDED):
+        if going or _phase(run) in _UNPLACED:
             yield _key(TRAINING_JOB, run), 0.0
 
 

@@ -159,6 +159,24 @@ def test_a_run_that_finds_a_slot_is_made_running_with_no_extra_write():
     assert "queue" not in after["status"]
 
 
+@pytest.mark.parametrize(
+    ("position", "seconds"),
+    [
+        pytest.param(3, 3, id="near"),
+        pytest.param(4, 30, id="among the first ten"),
+        pytest.param(11, 60, id="behind them"),
+        pytest.param(50, 150, id="the last one that is told"),
+    ],
+)
+def test_the_further_behind_a_run_is_the_later_its_place_is_written(position, seconds):
+    waiting = step(run(), seen(QUEUED))[1]
+    gate_now = replace(QUEUED, place=Place(position=position, pending=60))
+    looking = replace(seen(gate_now, job=job(suspended=True)), last_write=NOW)
+    soon, late = NOW + timedelta(seconds=seconds - 1), NOW + timedelta(seconds=seconds)
+    assert plan_training_job(waiting, looking, soon).requeue_after == 1
+    assert plan_training_job(waiting, looking, late).status["queue"]["position"] == position
+
+
 def test_its_pod_goes_to_the_pool_holds_its_slot_and_stays_on_its_node():
     template = step(run(), seen(Gate(open=True)))[0].create[0]["spec"]["template"]
     assert template["metadata"]["annotations"]["karpenter.sh/do-not-disrupt"] == "true"

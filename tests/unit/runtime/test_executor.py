@@ -7,7 +7,7 @@ import pytest
 
 from tests.unit.runtime.fakes import FakeClient, FakeClock, FakeGroups, job, meta, training_job
 from trainyard_operator.api.names import EVENT, JOB, REGISTERED_MODEL, TRAINING_JOB
-from trainyard_operator.domain.plan import Event, Plan, VersionCopy, VersionRequest
+from trainyard_operator.domain.plan import Event, Patch, Plan, VersionCopy, VersionRequest
 from trainyard_operator.kube.errors import Conflict, Forbidden, Unavailable
 from trainyard_operator.providers.node_group import GroupAddress, GroupCall
 from trainyard_operator.runtime.events import build_event
@@ -110,6 +110,24 @@ async def test_the_steps_come_in_the_order_of_the_plan_and_events_last(bench):
         "patch_status TrainingJob",
         "create Event",
     ]
+
+
+async def test_an_object_that_refuses_its_patch_keeps_no_other_from_its_own(bench):
+    for name in ("a", "b", "c"):
+        bench.client.seed(JOB, job(name))
+
+    def fail(verb, kind, name):
+        if verb == "patch" and name == "a":
+            raise Unavailable("down")
+
+    bench.client.before = fail
+    patches = [
+        Patch(kind=JOB, namespace="ns", name=name, body={"spec": {"suspend": False}}) for name in ("a", "b", "c")
+    ]
+    with pytest.raises(Unavailable):
+        await bench.run(Plan(patch=tuple(patches), status={"phase": "Running"}))
+    assert [bench.store.get(JOB, "ns", name) is not None for name in ("a", "b", "c")] == [False, True, True]
+    assert bench.client.calls["patch_status trainingjobs"] == 0
 
 
 async def test_events_of_a_write_that_failed_are_not_posted(bench):

@@ -4,7 +4,8 @@ import pytest
 
 from tests.unit.runtime.fakes import FakeClock, job, meta, training_job
 from trainyard_operator.api.names import COMPUTE_CLUSTER, JOB, NODE, POD, REGISTERED_MODEL, TRAINING_JOB
-from trainyard_operator.runtime.informer import CLUSTER_SECONDS, Informer
+from trainyard_operator.domain.run_status import NEAR
+from trainyard_operator.runtime.informer import CLUSTER_SECONDS, FAR_PLACES_SECONDS, PLACES_SECONDS, Informer
 from trainyard_operator.runtime.queuebook import QueueBook
 from trainyard_operator.runtime.queues import Key, Queues
 from trainyard_operator.runtime.store import Store
@@ -13,6 +14,7 @@ from trainyard_operator.runtime.watched import PLANNED
 RUN = Key("trainingjobs", "ns", "one")
 CLUSTER = Key("computeclusters", "ns", "pool")
 MODEL = Key("registeredmodels", "ns", "m")
+SPEC = {"source": {"inline": {"train.py": ""}}}
 ON_POOL = {"computeClusterRef": {"name": "pool"}}
 
 
@@ -174,6 +176,44 @@ async def test_a_pod_that_takes_or_leaves_a_node_wakes_clusters(yard):
     for version, phase in enumerate(["Running", "Succeeded"], 2):
         yard.informer.take(POD, pod(version=version, phase=phase, node_name="n1"))
         assert CLUSTER in await yard.said(after=10)
+
+
+def selecting(name, **labels):
+    spec = {"provider": {"type": "Existing", "existing": {"nodeSelector": labels}}}
+    return {"metadata": meta(name), "spec": spec, "status": {}}
+
+
+@pytest.mark.parametrize(
+    ("node_name", "woken"),
+    [
+        pytest.param("n1", ["any", "blue"], id="of a node that is known"),
+        pytest.param("n9", ["any", "blue", "red"], id="of a node that nobody has heard of"),
+    ],
+)
+async def test_a_pod_wakes_only_clusters_that_its_node_may_belong_to(yard, node_name, woken):
+    for found in (selecting("any"), selecting("blue", pool="blue"), selecting("red", pool="red")):
+        yard.informer.take(COMPUTE_CLUSTER, found)
+    blue = node()
+    blue["metadata"]["labels"] = {"pool": "blue"}
+    yard.informer.take(NODE, blue)
+    await yard.settled()
+    yard.informer.take(POD, pod(phase="Running", node_name=node_name))
+    keys = await yard.said(after=CLUSTER_SECONDS)
+    assert [key.name for key in keys if key.plural == CLUSTER.plural] == woken
+
+
+async def test_the_next_in_a_queue_hear_of_their_places_before_those_behind(yard):
+    yard.informer.take(COMPUTE_CLUSTER, selecting("pool"))
+    for number in range(NEAR + 2):
+        yard.informer.take(TRAINING_JOB, training_job(f"r{number}", spec={**SPEC, **ON_POOL}))
+        queued = job(f"r{number}-job", owner=f"r{number}")
+        queued["spec"] = {"suspend": True}
+        yard.informer.take(JOB, queued)
+    await yard.said(after=FAR_PLACES_SECONDS)
+    yard.informer.drop(JOB, yard.store.get(JOB, "ns", "r0-job"))
+    assert [key.name for key in await yard.said()] == ["pool", "r0"]
+    assert [key.name for key in await yard.said(after=PLACES_SECONDS)] == ["r1", "r2", "r3"]
+    assert [key.name for key in await yard.said(after=FAR_PLACES_SECONDS)] == ["r4"]
 
 
 @pytest.mark.parametrize(

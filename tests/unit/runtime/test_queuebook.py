@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 import pytest
 
 from tests.unit.runtime.fakes import job, meta, training_job
-from trainyard_operator.api.names import COMPUTE_CLUSTER, JOB, TRAINING_JOB
-from trainyard_operator.domain.queueing import TOLD
-from trainyard_operator.runtime.queuebook import CLAIM_SECONDS, QueueBook, clusters_of
+from trainyard_operator.api.names import COMPUTE_CLUSTER, JOB, POD, TRAINING_JOB, TRAINING_JOB_LABEL
+from trainyard_operator.domain.queueing import TOLD, estimates
+from trainyard_operator.runtime import queuebook
+from trainyard_operator.runtime.queuebook import CLAIM_SECONDS, ESTIMATE_SECONDS, QueueBook, clusters_of
 from trainyard_operator.runtime.store import Store
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
@@ -202,6 +203,92 @@ def test_what_a_namespace_has_used_counts_against_it_by_weight(yard):
     heavy = shared(yard, ordering="FairShare", weights={"ns": 1000})()
     assert heavy[0] == ("other", "b")
     assert heavy[1] == ("ns", "a")
+
+
+def test_estimates_are_made_anew_only_once_in_a_while(yard, monkeypatch):
+    made = []
+    monkeypatch.setattr(queuebook, "estimates", lambda *a, **k: made.append(1) or estimates(*a, **k))
+    times = {"startTime": "2026-11-23T11:00:00Z", "completionTime": "2026-11-23T11:02:00Z", "phase": "Completed"}
+    for number in range(3):
+        yard.run(f"done{number}", status=times)
+    yard.run("x", suspended=False)
+    for name in ("a", "b", "c"):
+        yard.run(name, suspended=True)
+    first = [yard.gate(name).estimate for name in ("a", "b", "c")]
+    assert len(made) == 1
+    yard.run("y", suspended=False)
+    assert [yard.gate(name).estimate for name in ("a", "b", "c")] == first
+    assert len(made) == 1
+    yard.now += ESTIMATE_SECONDS
+    assert all(yard.gate(name).estimate for name in ("a", "b", "c"))
+    assert len(made) == 2
+
+
+def test_a_status_that_moves_nobody_leaves_the_queue_as_it_is(yard, monkeypatch):
+    made = []
+    monkeypatch.setattr(queuebook, "estimates", lambda *a, **k: made.append(1) or ())
+    yard.run("a", suspended=True)
+    yard.gate("a")
+    yard.run("a", suspended=True, status={"phase": "Queued"})
+    yard.now += ESTIMATE_SECONDS
+    yard.gate("a")
+    assert len(made) == 1
+
+
+def test_a_claim_that_is_void_puts_a_run_back_into_its_place(yard):
+    for name in ("a", "b", "c"):
+        yard.run(name, suspended=True)
+    yard.book.claim(KEY, [entry for entry in yard.book.queue(KEY).waiting if entry.name == "b"])
+    yard.run("b", suspended=True, status={"phase": "Queued"})
+    assert (yard.waiting, yard.admitted) == (["a", "c"], ["b"])
+    yard.now += CLAIM_SECONDS
+    assert (yard.waiting, yard.admitted) == (["a", "b", "c"], [])
+
+
+def test_a_run_that_ended_or_is_gone_has_no_claim(yard):
+    for name in ("a", "b"):
+        yard.run(name, suspended=True)
+    yard.book.claim(KEY, yard.book.queue(KEY).waiting)
+    yard.run("a", suspended=True, status={"phase": "Canceled"})
+    yard.drop(TRAINING_JOB, yard.store.get(TRAINING_JOB, "ns", "b"))
+    assert (yard.waiting, yard.admitted) == ([], [])
+
+
+def test_the_runs_of_a_cluster_are_those_that_have_not_ended(yard):
+    yard.run("a")
+    yard.run("b", suspended=True)
+    yard.run("c", status={"phase": "Completed"})
+    yard.run("d", computeClusterRef={"name": "other"})
+    yard.run("e")
+    yard.drop(TRAINING_JOB, yard.store.get(TRAINING_JOB, "ns", "e"))
+    assert [run["metadata"]["name"] for run in yard.book.going(KEY)] == ["a", "b"]
+    yard.run("a", status={"phase": "Failed"})
+    assert [run["metadata"]["name"] for run in yard.book.going(KEY)] == ["b"]
+
+
+def test_nodes_have_the_runs_of_their_active_pods(yard):
+    def pod(name, *, node=None, phase="Running"):
+        labels = {TRAINING_JOB_LABEL: name}
+        spec = {"nodeName": node} if node else {}
+        yard.take(POD, {"metadata": meta(f"{name}-0", labels=labels), "spec": spec, "status": {"phase": phase}})
+
+    for name in ("a", "b", "c"):
+        pod(name)
+    pod("a", node="n1")
+    pod("b", node="n1")
+    pod("c", node="n2")
+    assert yard.book.runs_by_node(own="ns") == {"n1": ("a", "b"), "n2": ("c",)}
+    assert yard.book.runs_by_node(own="other")["n2"] == ("ns/c",)
+    pod("a", node="n1", phase="Succeeded")
+    yard.drop(POD, yard.store.get(POD, "ns", "c-0"))
+    assert yard.book.runs_by_node(own="ns") == {"n1": ("b",)}
+
+
+def test_a_cluster_is_understood_anew_when_its_spec_changes(yard):
+    assert yard.book.understand(yard.store.get(COMPUTE_CLUSTER, "ns", "pool")).spec.max_nodes == 1
+    spec = {"provider": {"type": "Existing", "existing": {}}, "scale": {"maxNodes": 2}}
+    yard.take(COMPUTE_CLUSTER, {"metadata": meta("pool"), "spec": spec})
+    assert yard.book.understand(yard.store.get(COMPUTE_CLUSTER, "ns", "pool")).spec.max_nodes == 2
 
 
 def test_a_cluster_that_cannot_be_understood_says_why(yard):

@@ -15,12 +15,11 @@ from trainyard_operator.api.names import (
     NODE_POOL,
     POD,
     POOL_LABEL,
-    TRAINING_JOB_LABEL,
     pool_name,
 )
 from trainyard_operator.api.sizes import Catalogue
 from trainyard_operator.cloud.groups import NodeGroups
-from trainyard_operator.domain.cluster_status import Shortage, run_label
+from trainyard_operator.domain.cluster_status import Shortage
 from trainyard_operator.domain.compute_cluster import ClusterView, Unplaced, plan_compute_cluster
 from trainyard_operator.domain.job import PodSettings
 from trainyard_operator.domain.keepers import keeper_name
@@ -85,7 +84,7 @@ class ComputeClusterController:
         return ClusterView(
             catalogue=self._catalogue,
             nodes=tuple(self._store.list(NODE)),
-            runs_on=self._runs_by_node(meta["namespace"]),
+            runs_on=self._book.runs_by_node(own=meta["namespace"]),
             queue=queue,
             unplaced=tuple(unplaced),
             keeper=self._store.get(DEPLOYMENT, meta["namespace"], keeper_name(meta["name"])),
@@ -117,15 +116,6 @@ class ComputeClusterController:
             # A node that is not there yet, or never came up, is silent; one that has the pod says so at once.
             if any(not pod.heard for pod in pods):
                 found.append(Unplaced(entry=entry, job=jobs[0], since=entry.since))
-        return found
-
-    def _runs_by_node(self, own: str) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = {}
-        for pod in self._store.list(POD):
-            node = (pod.get("spec") or {}).get("nodeName")
-            if node and (pod.get("status") or {}).get("phase") not in {"Succeeded", "Failed"}:
-                name = _labels(pod).get(TRAINING_JOB_LABEL, "")
-                found.setdefault(node, []).append(run_label(pod["metadata"].get("namespace", ""), name, own=own))
         return found
 
     async def _shortages(self, pool: str, late: list[Unplaced]) -> tuple[Shortage, ...]:
