@@ -78,13 +78,14 @@ class Informer:
     def _accept(self, kind: Kind, obj: JsonObject, store: StoreMethod, origin: Key | None) -> None:
         try:
             change = store(kind, obj)
+            if change:
+                self._book.heard(change)
         except (KeyError, TypeError, AttributeError):
             # One object that nobody can read must not stop the others.
             self._malformed(kind.plural)
             log.exception("an object of kind %s is not readable", kind.kind)
             return
         if change:
-            self._book.heard(change)
             self._announce(change, origin)
 
     def run_changed(self, uid: str) -> None:
