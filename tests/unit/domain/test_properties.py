@@ -10,16 +10,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.schemas import objects, schema, statuses
-from tests.unit.domain.builders import NOW, cluster, job, model, pod, saved, termination, version, view
-from trainyard_operator.api.names import COMPUTE_CLUSTER, REGISTERED_MODEL, TRAINING_JOB
+from tests.unit.domain.builders import NOW, SETTINGS, cluster, job, model, pod, saved, termination, version, view
+from trainyard_operator.api.names import COMPUTE_CLUSTER, FINALIZER, REGISTERED_MODEL, TRAINING_JOB
 from trainyard_operator.api.reasons import TrainingJobReason
 from trainyard_operator.api.sizes import Catalogue
 from trainyard_operator.domain.admission import Gate
-from trainyard_operator.domain.compute_cluster import ClusterView, plan_compute_cluster
-from trainyard_operator.domain.queueing import Estimate, Place
+from trainyard_operator.domain.cluster_status import Shortage
+from trainyard_operator.domain.compute_cluster import ClusterView, Unplaced, plan_compute_cluster
+from trainyard_operator.domain.queueing import Entry, Estimate, Place, Queue
 from trainyard_operator.domain.registered_model import ModelView, Sealed, plan_registered_model
 from trainyard_operator.domain.run_view import ConfigMapSource, StoreTrouble
 from trainyard_operator.domain.training_job import plan_training_job
+from trainyard_operator.providers.base import Surroundings
 from trainyard_operator.providers.choice import read_cluster
 
 thorough = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
@@ -121,11 +123,48 @@ def test_planning_a_model_never_fails_and_comes_to_rest(parent):
     settle(lambda obj: plan_registered_model(obj, seen, NOW), parent)
 
 
+CATALOGUE = Catalogue.parse({"SMALL": {"cpu": "2", "memory": "8Gi"}, "standard_d2_v2": {"cpu": "2", "memory": "7Gi"}})
+NODES = (
+    {"metadata": {"name": "n"}},
+    {"metadata": {"name": "m", "labels": {"a": "b"}}, "status": {}},
+    {
+        "metadata": {"name": "gone", "labels": {}, "deletionTimestamp": "2026-11-23T12:00:00Z"},
+        "status": {"conditions": [{"type": "Ready", "status": "True"}]},
+    },
+)
+ENTRY = Entry(uid="u", namespace="default", name="r", priority=0, created="2026-11-23T11:00:00Z", since=NOW)
+JUNK_POOL = {"metadata": {"name": "p", "uid": "u"}, "spec": None, "status": {"conditions": [{"type": "Ready"}, {}]}}
+cluster_views = st.builds(
+    ClusterView,
+    catalogue=st.just(CATALOGUE),
+    nodes=st.sampled_from([(), NODES]),
+    runs_on=st.sampled_from([{}, {"n": ["r"], "gone": ["other/r"]}]),
+    queue=st.sampled_from([Queue(), Queue(waiting=[ENTRY]), Queue(admitted={"u": ENTRY})]),
+    unplaced=st.sampled_from([(), (Unplaced(entry=ENTRY, job={"metadata": {"name": "j"}}, since=NOW),)]),
+    surroundings=st.sampled_from(
+        [
+            Surroundings(),
+            Surroundings(installed=False),
+            Surroundings(pool=JUNK_POOL),
+            Surroundings(claims=({"metadata": {"name": "c"}},)),
+        ]
+    ),
+    shortages=st.sampled_from([(), (Shortage(code="InsufficientCapacity", message="x" * 900, first=NOW, last=NOW),)]),
+    pods=st.sampled_from([None, SETTINGS]),
+)
+
+
 @thorough
-@given(parent=with_any_status(COMPUTE_CLUSTER))
-def test_planning_a_cluster_never_fails_and_comes_to_rest(parent):
-    nodes = ({"metadata": {"name": "n"}}, {"metadata": {"name": "m", "labels": {"a": "b"}}, "status": {}})
-    settle(lambda obj: plan_compute_cluster(obj, ClusterView(nodes=nodes), NOW), parent)
+@given(parent=with_any_status(COMPUTE_CLUSTER), seen=cluster_views)
+def test_planning_a_cluster_never_fails_and_comes_to_rest(parent, seen):
+    settle(lambda obj: plan_compute_cluster(obj, seen, NOW), parent)
+
+
+@thorough
+@given(parent=living(COMPUTE_CLUSTER), seen=cluster_views)
+def test_a_cluster_that_is_being_deleted_comes_to_rest_too(parent, seen):
+    meta = {**parent["metadata"], "deletionTimestamp": "2026-11-23T12:00:00Z", "finalizers": [FINALIZER]}
+    settle(lambda obj: plan_compute_cluster(obj, seen, NOW), {**parent, "metadata": meta})
 
 
 def test_a_sealed_model_is_at_rest():
