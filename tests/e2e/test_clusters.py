@@ -299,26 +299,46 @@ def test_a_run_that_is_canceled_saves_what_it_has_and_frees_its_slot(yard: Yard,
     )
 
 
-def test_a_flood_of_one_namespace_lets_another_in_within_two_completions(yard: Yard, make):
+@pytest.fixture
+def guest(yard: Yard) -> Iterator[str]:
+    """Return a namespace of its own."""
     namespace = unique("guest").replace("_", "-")
     yard.kubectl("create", "namespace", namespace)
-    try:
-        machines = make(nodes=1, sharedWith=[namespace], queue={"ordering": "FairShare"})
-        flood = [machines.submit(scripts.sleeping(2)) for _ in range(6)]
-        yard.wait_for_phase(flood[0], "Running", "Finalizing", "Completed")
-        reference = {"name": machines.name, "namespace": "default"}
-        guest = yard.apply(training_job(scripts.FINE, namespace=namespace, computeClusterRef=reference))
-        done = sum(yard.run(name)["status"]["phase"] == "Completed" for name in flood)
-        assert yard.wait_for_end(guest, namespace=namespace)["status"]["phase"] == "Completed"
-        begun = yard.run(guest, namespace=namespace)["status"]["startTime"]
-        before = [name for name in flood if yard.run(name)["status"].get("startTime", "9") < begun]
-        assert len(before) <= done + 2
-        stranger = yard.apply(training_job(scripts.FINE, namespace="trainyard-system", computeClusterRef=reference))
-        waiting = yard.wait_for_reason(stranger, "ClusterNotFound", namespace="trainyard-system")
-        assert "spec.sharedWith" in ready(waiting)["message"]
-        yard.kubectl("delete", "tj", stranger, "-n", "trainyard-system")
-    finally:
-        yard.kubectl("delete", "namespace", namespace, "--wait=false")
+    yield namespace
+    yard.kubectl("delete", "namespace", namespace, "--wait=false")
+
+
+def test_a_run_whose_namespace_has_no_quota_left_says_so_in_the_quotas_words(yard: Yard, make, guest):
+    machines = make(nodes=1, sharedWith=[guest])
+    quota = {"metadata": {"name": "full", "namespace": guest}, "spec": {"hard": {"pods": "0"}}}
+    yard.apply({"apiVersion": "v1", "kind": "ResourceQuota", **quota})
+    reference = {"name": machines.name, "namespace": "default"}
+    name = yard.apply(training_job(scripts.FINE, namespace=guest, computeClusterRef=reference))
+    waiting = yard.wait_for_reason(name, "QuotaExceeded", namespace=guest)
+    assert "exceeded quota: full" in ready(waiting)["message"]
+    assert machines.claims() == []
+
+
+def test_a_flood_of_one_namespace_lets_another_in_within_two_completions(yard: Yard, make, guest):
+    machines = make(nodes=1, sharedWith=[guest], queue={"ordering": "FairShare"})
+    flood = [machines.submit(scripts.sleeping(2)) for _ in range(6)]
+    yard.wait_for_phase(flood[0], "Running", "Finalizing", "Completed")
+    reference = {"name": machines.name, "namespace": "default"}
+    name = yard.apply(training_job(scripts.FINE, namespace=guest, computeClusterRef=reference))
+    done = sum(yard.run(other)["status"]["phase"] == "Completed" for other in flood)
+    assert yard.wait_for_end(name, namespace=guest)["status"]["phase"] == "Completed"
+    begun = yard.run(name, namespace=guest)["status"]["startTime"]
+    before = [other for other in flood if yard.run(other)["status"].get("startTime", "9") < begun]
+    assert len(before) <= done + 2
+
+
+def test_a_cluster_that_is_not_shared_with_a_namespace_lets_none_of_its_runs_in(yard: Yard, make, guest):
+    machines = make()
+    reference = {"name": machines.name, "namespace": "default"}
+    stranger = yard.apply(training_job(scripts.FINE, namespace=guest, computeClusterRef=reference))
+    waiting = yard.wait_for_reason(stranger, "ClusterNotFound", namespace=guest)
+    assert "spec.sharedWith" in ready(waiting)["message"]
+    assert yard.items("jobs", "-n", guest) == []
 
 
 def test_a_least_number_of_nodes_comes_without_a_run_and_stays_until_it_is_lowered(yard: Yard, make):

@@ -79,6 +79,7 @@ class TrainingJobReason(Word):
         "InsufficientCapacity",
         "The cloud has no machine of the cluster's size now; the message repeats its words, and it is asked again.",
     )
+    QUOTA_EXCEEDED = "QuotaExceeded", "A ResourceQuota of the run's namespace has no room for its pod."
     POD_PENDING = "PodPending", "The Job exists and its pod is about to be created."
     POD_UNSCHEDULABLE = "PodUnschedulable", "No node fits the pod now; the message repeats what the scheduler says."
     IMAGE_PULL_FAILED = "ImagePullFailed", "The node cannot pull the image; the kubelet goes on trying."

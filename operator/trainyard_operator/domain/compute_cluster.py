@@ -114,7 +114,7 @@ def _look_again(cluster: Cluster, view: ClusterView, others: Sequence[float | No
         for u in view.unplaced
     ]
     wishes = [*others, next_look(view.queue, now=now), *deadlines]
-    if view.unplaced and provider_of(cluster.spec).capabilities.scales:
+    if view.unplaced:
         wishes.append(SHORTAGE_SECONDS)
     return _earliest(*wishes)
 

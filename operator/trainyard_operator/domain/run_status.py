@@ -38,6 +38,7 @@ _TROUBLE = frozenset(
         Reason.CLUSTER_NOT_READY,
         Reason.EXCEEDS_CLUSTER_SIZE,
         Reason.INSUFFICIENT_CAPACITY,
+        Reason.QUOTA_EXCEEDED,
         Reason.PROVISIONING_TIMEOUT,
         Reason.POD_UNSCHEDULABLE,
         Reason.IMAGE_PULL_FAILED,

@@ -154,8 +154,8 @@ def _watch(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView) -> S
     if (view.job or {}).get("spec", {}).get("suspend"):
         return _queued(base, view.gate or _unknown_cluster(spec))
     if pod is None:
-        words = f"the Job {base.job_name} is created, its pod is on its way"
-        return replace(base, phase=Phase.PROVISIONING, reason=Reason.POD_PENDING, message=words)
+        reason, words = _without_pod(base, view)
+        return replace(base, phase=Phase.PROVISIONING, reason=reason, message=words)
     if pod.ending is not None:
         return replace(base, phase=Phase.FINALIZING, reason=Reason.SAVING_OUTPUTS, message="the pod has ended")
     if pod.running:
@@ -166,6 +166,24 @@ def _watch(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView) -> S
         return replace(base, phase=Phase.RUNNING, reason=Reason.RUNNING, message=words)
     reason, words = _waiting(pod, view)
     return replace(base, phase=Phase.PROVISIONING, reason=reason, message=words)
+
+
+def _without_pod(base: Standing, view: RunView) -> tuple[Reason, str]:
+    # The Job's own time: when it was let in.
+    since = ((view.job or {}).get("status") or {}).get("startTime") or ""
+    quota = _said(view, Reason.QUOTA_EXCEEDED, since=since)
+    if quota is not None:
+        return (
+            Reason.QUOTA_EXCEEDED,
+            f"the run gets no pod: {quota}; end other pods of the namespace, or raise the quota",
+        )
+    return Reason.POD_PENDING, f"the Job {base.job_name} is created, its pod is on its way"
+
+
+def _said(view: RunView, code: Reason, *, since: str) -> str | None:
+    """Return the newest words of one kind on the run's cluster; what was said before `since` is about other runs."""
+    errors = ((view.cluster or {}).get("status") or {}).get("errors") or ()
+    return next((e["message"] for e in reversed(errors) if e["code"] == code and e["lastTime"] >= since), None)
 
 
 def _unknown_cluster(spec: TrainingJobSpec) -> Gate:
@@ -203,12 +221,10 @@ def _unschedulable(pod: PodFacts, said: str, view: RunView) -> tuple[Reason, str
     status: Mapping[str, Any] = (view.cluster or {}).get("status") or {}
     if not _scales(view):
         return Reason.POD_UNSCHEDULABLE, f"no node can take the pod {pod.name}: {said}"
-    # What was said before the pod was made is about other runs.
-    errors = [error for error in status.get("errors") or () if error["lastTime"] >= pod.created]
     for reason in (Reason.INSUFFICIENT_CAPACITY, Reason.POD_UNSCHEDULABLE):
-        newest_words = next((error["message"] for error in reversed(errors) if error["code"] == reason), None)
-        if newest_words is not None:
-            return reason, f"no node for the pod {pod.name} yet: {newest_words}"
+        words = _said(view, reason, since=pod.created)
+        if words is not None:
+            return reason, f"no node for the pod {pod.name} yet: {words}"
     counts: Mapping[str, int] = status.get("nodeStateCounts") or {}
     ready = counts.get("idle", 0) + counts.get("running", 0)
     target = max(status.get("targetNodeCount", 0), ready + 1)

@@ -1,9 +1,10 @@
-"""What Karpenter says of machines and pods that it cannot serve: it says so in Events and nowhere else."""
+"""Why runs that were let in get no node, or not even a pod: what is said of that in Events and nowhere else."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -24,22 +25,44 @@ _FULL = re.compile(r"exceed limits", re.IGNORECASE)
 # The name of the machine that was tried is news in each sentence, and no news to anybody.
 _CLAIM = re.compile(r"^NodeClaim \S+ event: ")
 _POD = re.compile(r"^Failed to schedule pod, ")
+# The Job controller's words where a ResourceQuota of the namespace has no room; the pod's name in them is made up anew.
+_QUOTA = re.compile(r"exceeded quota: .*", re.DOTALL)
 
 
-async def shortages_of(client: Client, *, pool: str, pods: Mapping[str, Collection[str]]) -> Iterable[Shortage]:
-    """Return what was said of the pool's machines and of these pods (names by namespace), each sentence once."""
+@dataclass(frozen=True, kw_only=True)
+class Waiting:
+    """Whom to ask about in one namespace: names of pods without a node, and of Jobs without a pod."""
+
+    pods: Collection[str] = ()
+    jobs: Collection[str] = ()
+
+
+async def shortages_of(client: Client, *, pool: str, waiting: Mapping[str, Waiting]) -> Iterable[Shortage]:
+    """Return what was said of the pool's machines, and of these pods and Jobs by namespace, each sentence once."""
     said: dict[tuple[str, str], Shortage] = {}
     async for page in client.pages(EVENT, namespace=_CLUSTER_EVENTS, field_selector="reason=InsufficientCapacityError"):
         for event in page.items:
             if event["involvedObject"].get("name", "").startswith(f"{pool}-"):
                 _add(said, Reason.INSUFFICIENT_CAPACITY, _CLAIM.sub("", event.get("message", "")), event)
-    for namespace, names in pods.items():
-        selector = "reason=FailedScheduling,source=karpenter"
-        async for page in client.pages(EVENT, namespace=namespace, field_selector=selector):
-            for event in page.items:
-                if event["involvedObject"].get("name") in names:
-                    _add_pod(said, event)
+    for namespace, names in waiting.items():
+        if names.pods:
+            selector = "reason=FailedScheduling,source=karpenter"
+            async for event in _events(client, namespace, selector, names.pods):
+                _add_pod(said, event)
+        if names.jobs:
+            selector = "reason=FailedCreate,involvedObject.kind=Job"
+            async for event in _events(client, namespace, selector, names.jobs):
+                quota = _QUOTA.search(event.get("message", ""))
+                if quota:
+                    _add(said, Reason.QUOTA_EXCEEDED, quota[0], event)
     return said.values()
+
+
+async def _events(client: Client, namespace: str, selector: str, names: Collection[str]) -> AsyncIterator[JsonObject]:
+    async for page in client.pages(EVENT, namespace=namespace, field_selector=selector):
+        for event in page.items:
+            if event["involvedObject"].get("name") in names:
+                yield event
 
 
 def _add_pod(said: dict[tuple[str, str], Shortage], event: JsonObject) -> None:

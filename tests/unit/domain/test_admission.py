@@ -257,6 +257,24 @@ def test_a_cluster_of_another_namespace_must_be_shared_with_the_runs(shared, pha
         assert "spec.sharedWith" in find(after["status"], "Ready")["message"]
 
 
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        pytest.param("2026-11-23T12:00:00Z", "QuotaExceeded", id="now"),
+        pytest.param("2026-11-23T11:00:00Z", "PodPending", id="before"),
+    ],
+)
+def test_a_run_that_gets_no_pod_says_what_a_quota_says(said, reason):
+    obj = pool(
+        status={**READY, "errors": [{"code": "QuotaExceeded", "message": "exceeded quota: q", "lastTime": said}]}
+    )
+    let_in = {**job(), "status": {"startTime": "2026-11-23T11:59:00Z"}}
+    after = step(
+        step(run(), seen(Gate(open=True)))[1], view(cluster=obj, machines=read_cluster(obj, CATALOGUE), job=let_in)
+    )[1]
+    assert find(after["status"], "Ready")["reason"] == reason
+
+
 def test_a_cluster_that_cannot_be_understood_makes_no_job():
     looking = view(cluster=pool(vmSize="HUGE"), machines="spec.vmSize is 'HUGE'")
     plan, after = step(run(), looking)

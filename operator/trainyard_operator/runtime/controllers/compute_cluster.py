@@ -30,7 +30,7 @@ from trainyard_operator.kube.client import Client
 from trainyard_operator.providers.base import Cluster, Surroundings
 from trainyard_operator.providers.choice import provider_of
 from trainyard_operator.runtime.queuebook import QueueBook
-from trainyard_operator.runtime.shortages import shortages_of
+from trainyard_operator.runtime.shortages import Waiting, shortages_of
 from trainyard_operator.runtime.store import Store
 
 JsonObject = dict[str, Any]
@@ -79,7 +79,6 @@ class ComputeClusterController:
         )
         queue = self._book.queue(key)
         unplaced = self._unplaced(queue)
-        asks = isinstance(machines, Cluster) and provider_of(machines.spec).capabilities.scales
         late = [u for u in unplaced if datetime.now(UTC) - u.since > timedelta(seconds=PATIENCE_SECONDS)]
         return ClusterView(
             catalogue=self._catalogue,
@@ -90,7 +89,7 @@ class ComputeClusterController:
             keeper=self._store.get(DEPLOYMENT, meta["namespace"], keeper_name(meta["name"])),
             pods=self._pods,
             surroundings=surroundings,
-            shortages=await self._shortages(pool, late) if asks and late else (),
+            shortages=await self._shortages(pool, late) if late else (),
             last_write=self._last_write.get(meta["uid"]),
         )
 
@@ -114,16 +113,19 @@ class ComputeClusterController:
                 continue
             pods = [read_pod(pod) for pod in self._store.children(POD, jobs[0]["metadata"]["uid"])]
             # A node that is not there yet, or never came up, is silent; one that has the pod says so at once.
-            if any(not pod.heard for pod in pods):
+            if not all(pod.heard for pod in pods) or not pods:
                 found.append(Unplaced(entry=entry, job=jobs[0], since=entry.since))
         return found
 
     async def _shortages(self, pool: str, late: list[Unplaced]) -> tuple[Shortage, ...]:
-        pods: dict[str, set[str]] = {}
+        waiting: dict[str, Waiting] = {}
         for unplaced in late:
-            for pod in self._store.children(POD, unplaced.job["metadata"]["uid"]):
-                pods.setdefault(unplaced.entry.namespace, set()).add(pod["metadata"]["name"])
-        return tuple(await shortages_of(self._client, pool=pool, pods=pods))
+            namespace, job = unplaced.entry.namespace, unplaced.job["metadata"]
+            pods = [pod["metadata"]["name"] for pod in self._store.children(POD, job["uid"])]
+            known = waiting.get(namespace, Waiting())
+            jobs = () if pods else (job["name"],)
+            waiting[namespace] = Waiting(pods=(*known.pods, *pods), jobs=(*known.jobs, *jobs))
+        return tuple(await shortages_of(self._client, pool=pool, waiting=waiting))
 
 
 def _labels(obj: JsonObject) -> JsonObject:
