@@ -56,7 +56,7 @@ class Load:
     fleet_clusters: int = 50
     fleet_jobs: int = 100
     fleet_slots: int = 2
-    fleet_run_seconds: float = 8.0
+    fleet_run_seconds: float = 12.0
     fleet_seconds: float = 45.0
 
 
