@@ -16,6 +16,7 @@ from trainyard_operator.api.sizes import Catalogue
 from trainyard_operator.cloud.eks import EksApi
 from trainyard_operator.cloud.groups import PacedNodeGroups
 from trainyard_operator.domain.conditions import find
+from trainyard_operator.domain.job import PodSettings
 from trainyard_operator.kube.client import KubeClient, find_one
 from trainyard_operator.kube.connection import from_kubeconfig
 from trainyard_operator.runtime.controllers.compute_cluster import ComputeClusterController
@@ -49,8 +50,9 @@ class Operator:
             now=partial(datetime.now, UTC),
         )  # fmt: skip
         controller = ComputeClusterController(
-            store=self.store, book=book, client=client, catalogue=CATALOGUE, karpenter=False, groups=groups
-        )
+            store=self.store, book=book, client=client, catalogue=CATALOGUE, karpenter=False, groups=groups,
+            pods=PodSettings(trainer_image="trainer:1", gateway_url="https://gateway:8443", gateway_ca="PEM"),
+        )  # fmt: skip
         self.reconciler = Reconciler(
             controller=controller, queue=queues[COMPUTE_CLUSTER], store=self.store, executor=executor,
             now=partial(datetime.now, UTC), observer=lambda **_: None,
