@@ -53,6 +53,11 @@ class _Spot:
     entry: Entry
     admitted: bool
 
+    @property
+    def is_foreign(self) -> bool:
+        """Whether the run's namespace is another one than the cluster's."""
+        return self.entry.namespace != self.key[0]
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Estimated:
@@ -69,6 +74,7 @@ class _Line:
 
     waiting: list[Entry] = field(default_factory=list)
     admitted: dict[str, Entry] = field(default_factory=dict)
+    foreign: int = 0  # how many of them are of another namespace than the cluster
     measured: list[float] = field(default_factory=list)
     usage: Usage | None = None
     version: int = 0
@@ -240,6 +246,7 @@ class QueueBook:
         self._spots[uid] = new
         line = self._lines.setdefault(new.key, _Line())
         line.version += 1
+        line.foreign += new.is_foreign
         if new.admitted:
             line.admitted[uid] = new.entry
         else:
@@ -248,6 +255,7 @@ class QueueBook:
     def _remove(self, spot: _Spot) -> None:
         line = self._lines[spot.key]
         line.version += 1
+        line.foreign -= spot.is_foreign
         if spot.admitted:
             line.admitted.pop(spot.entry.uid, None)
         else:
@@ -303,7 +311,7 @@ def _served(queue: Queue, line: _Line, machines: Cluster, now: datetime) -> Queu
     """Return the queue in the cluster's own order, without runs of namespaces that it is not shared with."""
     spec = machines.spec
     waiting = queue.waiting
-    if any(not serves(machines, entry.namespace) for entry in waiting):
+    if line.foreign:
         waiting = [entry for entry in waiting if serves(machines, entry.namespace)]
     if spec.ordering == Ordering.FAIR_SHARE:
         waiting = fair_order(
