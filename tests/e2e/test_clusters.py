@@ -172,7 +172,9 @@ def test_a_stockout_is_told_in_the_providers_words_and_ends_by_itself(yard: Yard
     configure(stockout="true")
     annotations = ("configmap", "pool-agent", "-n", "kube-system", "-o", "jsonpath={.metadata.annotations}")
     yard.wait("the stockout", lambda: 'stockout":"true"' in yard.kubectl("get", *annotations))
-    machines = make()
+    reference = {"group": "karpenter.kwok.sh", "kind": "KWOKNodeClass", "name": "default"}
+    settings = {"nodeClassRef": reference, "fallbackToDedicatedAfterSeconds": 10}
+    machines = make(vmPriority="LowPriority", provider={"type": "Karpenter", "karpenter": settings})
     begin = time.monotonic()
     name = machines.submit(scripts.FINE)
     waiting = yard.wait_for_reason(name, "InsufficientCapacity")
@@ -180,6 +182,11 @@ def test_a_stockout_is_told_in_the_providers_words_and_ends_by_itself(yard: Yard
     assert "insufficient-capacity" in ready(waiting)["message"]
     assert [event["reason"] for event in yard.events(name) if event["type"] == "Warning"] == ["InsufficientCapacity"]
     assert machines.nodes() == []
+    yard.wait(
+        "dedicated machines to do too",
+        lambda: "on-demand" in json.dumps(yard.get("nodepool", machines.pool)["spec"]),
+        seconds=30,
+    )
     configure()
     assert yard.wait_for_end(name)["status"]["phase"] == "Completed"
 

@@ -95,6 +95,11 @@ def _node_class(name: str) -> JsonObject:
     return {"group": "karpenter.kwok.sh", "kind": "KWOKNodeClass", "name": name}
 
 
+def _falling_back() -> JsonObject:
+    settings = {"nodeClassRef": _node_class("default"), "fallbackToDedicatedAfterSeconds": 60}
+    return {"type": "Karpenter", "karpenter": settings}
+
+
 def _of_cluster(path: str, index: int, good: JsonObject, bad: JsonObject, before: JsonObject | None = None) -> Case:
     return Case(kind=COMPUTE_CLUSTER, path=path, index=index, good=good, bad=bad, before=before)
 
@@ -225,9 +230,10 @@ CASES = [
         pool(vmPriority="LowPriority"),
         make(COMPUTE_CLUSTER, {"vmPriority": "LowPriority", "provider": {"type": "Existing", "existing": {}}}),
     ),
+    _of_cluster("spec", 5, pool(vmPriority="LowPriority", provider=_falling_back()), pool(provider=_falling_back())),
     _of_cluster(
         "spec",
-        5,
+        6,
         pool(scale={"maxNodes": 1, "minNodes": 1}),
         make(
             COMPUTE_CLUSTER,

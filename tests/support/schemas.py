@@ -208,6 +208,8 @@ def _obey_compute_cluster_rules(spec: JsonObject, data: st.DataObject) -> JsonOb
             provider.pop("eks", None)
             reference = {"group": "karpenter.kwok.sh", "kind": "KWOKNodeClass", "name": data.draw(_NAMES)}
             provider["karpenter"] = {"nodeClassRef": reference}
+            if spec["vmPriority"] == "LowPriority" and data.draw(st.booleans(), label="falls back"):
+                provider["karpenter"]["fallbackToDedicatedAfterSeconds"] = data.draw(st.integers(10, 86400))
         spec["vmSize"] = data.draw(st.sampled_from(["SMALL", "standard_d2_v2", "no-such-size"]))
         spec.setdefault("scale", {"maxNodes": data.draw(st.integers(0, 4)), "idleSecondsBeforeScaleDown": 120})
         spec["scale"]["minNodes"] = data.draw(st.integers(0, spec["scale"]["maxNodes"]))

@@ -44,6 +44,7 @@ API_GROUP: Final = re.compile(r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")
 KIND_NAME: Final = re.compile(r"^[A-Z][A-Za-z0-9]*$")
 MAX_KIND_NAME: Final = 63
 MAX_NODE_CLASS_NAME: Final = 253
+LEAST_FALLBACK_SECONDS: Final = 10
 MAX_SHARED: Final = 64
 MAX_WEIGHT: Final = 1000
 EKS_CLUSTER: Final = re.compile(r"^[0-9A-Za-z][A-Za-z0-9_-]*$")
@@ -143,6 +144,7 @@ class ComputeClusterSpec:
     node_selector: Mapping[str, str]
     tolerations: tuple[Toleration, ...]
     node_class: NodeClassRef | None
+    fallback_seconds: int | None
     eks: EksSettings | None
     vm_size: str | None
     vm_priority: VmPriority
@@ -174,6 +176,7 @@ class ComputeClusterSpec:
         scale = read_object(fields.get("scale"), "spec.scale")
         size = fields.get("vmSize")
         queue = read_object(fields.get("queue"), "spec.queue")
+        priority = read_choice(fields.get("vmPriority"), "spec.vmPriority", VmPriority, VmPriority.DEDICATED)
         if kind != ProviderType.EXISTING and (size is None or scale.get("maxNodes") is None):
             missing = "spec.vmSize" if size is None else "spec.scale.maxNodes"
             raise SpecError(missing, "is missing", f"the provider {kind} needs it to make nodes")
@@ -186,10 +189,11 @@ class ComputeClusterSpec:
                     read_list(existing.get("tolerations"), f"{_EXISTING}.tolerations", at_most=MAX_TOLERATIONS)
                 )
             ),
+            fallback_seconds=_read_fallback(provider, priority),
             node_class=_read_node_class(provider) if kind == ProviderType.KARPENTER else None,
             eks=_read_eks(provider) if kind == ProviderType.EKS else None,
             vm_size=None if size is None else read_text(size, "spec.vmSize", at_most=MAX_VM_SIZE, pattern=VM_SIZE),
-            vm_priority=read_choice(fields.get("vmPriority"), "spec.vmPriority", VmPriority, VmPriority.DEDICATED),
+            vm_priority=priority,
             min_nodes=_read_min_nodes(scale, kind),
             max_nodes=_read_max_nodes(scale.get("maxNodes")),
             idle_seconds=read_whole(
@@ -240,6 +244,18 @@ def _read_existing(provider: JsonObject, kind: ProviderType) -> JsonObject:
     if kind != ProviderType.EXISTING and provider.get("existing") is not None:
         raise SpecError(_EXISTING, f"is given, but spec.provider.type is {kind}", "remove it")
     return read_object(provider.get("existing"), _EXISTING)
+
+
+def _read_fallback(provider: JsonObject, priority: VmPriority) -> int | None:
+    field = "spec.provider.karpenter.fallbackToDedicatedAfterSeconds"
+    value = read_object(provider.get("karpenter"), "spec.provider.karpenter").get("fallbackToDedicatedAfterSeconds")
+    if value is None:
+        return None
+    if priority != VmPriority.LOW_PRIORITY:
+        raise SpecError(field, "is given, but spec.vmPriority is Dedicated", "remove it, or set LowPriority")
+    return read_whole(
+        value, field, at_least=LEAST_FALLBACK_SECONDS, at_most=MAX_PROVISIONING_SECONDS, default=LEAST_FALLBACK_SECONDS
+    )
 
 
 def _read_node_class(provider: JsonObject) -> NodeClassRef:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -68,7 +68,7 @@ def plan_compute_cluster(parent: Mapping[str, Any], view: ClusterView, now: date
     provider = provider_of(cluster.spec)
     if deleting:
         return _delete(parent, cluster, provider, view, now)
-    change = provider.plan(cluster, view.surroundings)
+    change = provider.plan(cluster, _with_demand(view, now))
     if change.blind:
         return Plan(requeue_after=change.look_again)
     trouble = provider.observe(cluster, view.surroundings)
@@ -97,6 +97,11 @@ def plan_compute_cluster(parent: Mapping[str, Any], view: ClusterView, now: date
         events=plan.events,
         requeue_after=_look_again(cluster, view, (plan.requeue_after, change.look_again), now),
     )
+
+
+def _with_demand(view: ClusterView, now: datetime) -> Surroundings:
+    waited = max(((now - unplaced.since).total_seconds() for unplaced in view.unplaced), default=0.0)
+    return replace(view.surroundings, waited_seconds=waited, busy=bool(view.queue.admitted))
 
 
 def _keep(

@@ -61,6 +61,8 @@ class Surroundings:
     """The provider's own objects, as far as they belong to one cluster; `group` is None before anybody has looked."""
 
     installed: bool = True
+    waited_seconds: float = 0.0  # for how long the cluster's runs have waited for a node, the one that waits longest
+    busy: bool = False  # whether any run is let in
     pool: Mapping[str, Any] | None = None
     claims: Sequence[Mapping[str, Any]] = ()
     group: GroupSeen | None = None

@@ -28,7 +28,8 @@ from trainyard_operator.providers.base import (
     pool_placement,
 )
 
-_CAPACITY_TYPES = {VmPriority.DEDICATED: "on-demand", VmPriority.LOW_PRIORITY: "spot"}
+_DEDICATED = "on-demand"
+_CAPACITY_TYPES = {VmPriority.DEDICATED: _DEDICATED, VmPriority.LOW_PRIORITY: "spot"}
 
 
 class Karpenter:
@@ -51,7 +52,7 @@ class Karpenter:
         """Return the NodePool to create, or what its spec lacks."""
         if not surroundings.installed:
             return Change()
-        wanted = node_pool(cluster)
+        wanted = node_pool(cluster, dedicated_too=_falls_back(cluster, surroundings))
         pool = surroundings.pool
         if pool is None:
             return Change(create=wanted)
@@ -93,14 +94,25 @@ class Karpenter:
         return None
 
 
-def node_pool(cluster: Cluster) -> JsonObject:
+def _falls_back(cluster: Cluster, surroundings: Surroundings) -> bool:
+    """Return whether dedicated machines will do, because no other ones came in time; they do until nobody runs."""
+    after = cluster.spec.fallback_seconds
+    if after is None:
+        return False
+    template = ((surroundings.pool or {}).get("spec") or {}).get("template") or {}
+    requirements = (template.get("spec") or {}).get("requirements") or ()
+    already = any(_DEDICATED in (requirement.get("values") or ()) for requirement in requirements)
+    return surroundings.waited_seconds >= after or (already and surroundings.busy)
+
+
+def node_pool(cluster: Cluster, *, dedicated_too: bool = False) -> JsonObject:
     """Return the NodePool of a cluster, whose spec names a size and a node class."""
     spec, size = cluster.spec, cluster.size
     assert isinstance(spec.node_class, NodeClassRef)
     assert isinstance(size, Size)
     pool = pool_name(cluster.namespace, cluster.name)
     requirements = [
-        ("karpenter.sh/capacity-type", [_CAPACITY_TYPES[spec.vm_priority]]),
+        ("karpenter.sh/capacity-type", [_CAPACITY_TYPES[spec.vm_priority], *([_DEDICATED] if dedicated_too else [])]),
         ("node.kubernetes.io/instance-type", list(size.types_of(spec.node_class.group))),
     ]
     return {

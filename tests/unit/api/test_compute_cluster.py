@@ -47,6 +47,10 @@ def test_every_field_of_a_pool_is_read():
     parsed = ComputeClusterSpec.parse(
         pool(
             vmPriority="LowPriority",
+            provider={
+                "type": "Karpenter",
+                "karpenter": {"nodeClassRef": NODE_CLASS, "fallbackToDedicatedAfterSeconds": 60},
+            },
             scale={"minNodes": 1, "maxNodes": 7, "idleSecondsBeforeScaleDown": 0},
             jobsPerNode=3,
             provisioningTimeoutSeconds=60,
@@ -61,6 +65,7 @@ def test_every_field_of_a_pool_is_read():
         node_selector={},
         tolerations=(),
         node_class=NodeClassRef(**NODE_CLASS),
+        fallback_seconds=60,
         eks=None,
         vm_size="SMALL",
         vm_priority=VmPriority.LOW_PRIORITY,
@@ -94,6 +99,7 @@ def test_every_field_of_existing_nodes_is_read():
             toleration(key="a.b/c", operator="Exists", effect="NoExecute", toleration_seconds=0),
         ),
         node_class=None,
+        fallback_seconds=None,
         eks=None,
         vm_size=None,
         vm_priority=VmPriority.DEDICATED,
@@ -179,6 +185,16 @@ def test_an_empty_provider_has_every_node():
             {**spec(), "scale": {"maxNodes": 1, "minNodes": 1}},
             "Existing makes no nodes",
             id="nodes that stay, of others",
+        ),
+        pytest.param(
+            pool(
+                provider={
+                    "type": "Karpenter",
+                    "karpenter": {"nodeClassRef": NODE_CLASS, "fallbackToDedicatedAfterSeconds": 60},
+                }
+            ),
+            "is given, but spec.vmPriority is Dedicated",
+            id="fallback of dedicated machines",
         ),
         pytest.param(pool(vmPriority="Spot"), "it must be one of Dedicated, LowPriority", id="priority"),
         pytest.param(pool(queue={"paused": "yes"}), "spec.queue.paused must be true or false", id="paused as text"),

@@ -56,6 +56,7 @@ COMPUTE_CLUSTER = [
     ("queue.ordering", "FairShare", "ordering", "FairShare"),
     ("queue.weights{}", {"team": 3}, "weights", {"team": 3}),
     ("sharedWith[]", ["team"], "shared_with", ("team",)),
+    ("provider.karpenter.fallbackToDedicatedAfterSeconds", 60, "fallback_seconds", 60),
     ("provider.karpenter.nodeClassRef.group", "karpenter.k8s.aws", "node_class.group", "karpenter.k8s.aws"),
     ("provider.karpenter.nodeClassRef.kind", "EC2NodeClass", "node_class.kind", "EC2NodeClass"),
     ("provider.karpenter.nodeClassRef.name", "default", "node_class.name", "default"),
@@ -138,6 +139,7 @@ def test_a_value_of_the_schema_comes_back_from_the_parsed_type(plural, row):
     spec = build(rows_without(rows, other))
     if row[0].startswith(("provider.karpenter", "scale.minNodes")):
         spec["provider"] = {"type": "Karpenter", "karpenter": spec["provider"]["karpenter"]}
+        spec["vmPriority"] = "LowPriority"
     elif row[0].startswith("provider.eks"):
         spec["provider"] = {"type": "EKS", "eks": spec["provider"]["eks"]}
     elif "provider" in spec:
@@ -226,6 +228,12 @@ def node_at(plural, path):
                 "spec.provisioningTimeoutSeconds",
                 "maximum",
                 compute_cluster.MAX_PROVISIONING_SECONDS,
+            ),
+            (
+                "computeclusters",
+                "spec.provider.karpenter.fallbackToDedicatedAfterSeconds",
+                "minimum",
+                compute_cluster.LEAST_FALLBACK_SECONDS,
             ),
             ("computeclusters", "spec.sharedWith", "maxItems", compute_cluster.MAX_SHARED),
             ("computeclusters", "spec.queue.weights", "maxProperties", compute_cluster.MAX_SHARED),

@@ -157,6 +157,34 @@ def test_a_change_of_scale_patches_the_pool_and_nothing_else():
     assert plan.create == ()
 
 
+def falling_back():
+    settings = {
+        "nodeClassRef": {"group": "karpenter.kwok.sh", "kind": "KWOKNodeClass", "name": "default"},
+        "fallbackToDedicatedAfterSeconds": 60,
+    }
+    return held(vmPriority="LowPriority", provider={"type": "Karpenter", "karpenter": settings})
+
+
+def capacity_types(body):
+    (values,) = [r["values"] for r in body["spec"]["template"]["spec"]["requirements"] if "capacity" in r["key"]]
+    return values
+
+
+def test_dedicated_machines_will_do_when_no_other_came_in_time_and_until_nobody_runs():
+    parent = falling_back()
+    late = unplaced("a", 61)
+    busy = Queue(admitted={"uid-a": late.entry})
+    assert plan_compute_cluster(parent, seen(parent, unplaced=[unplaced("a", 59)], queue=busy), NOW).patch == ()
+    (patch,) = plan_compute_cluster(parent, seen(parent, unplaced=[late], queue=busy), NOW).patch
+    assert capacity_types(patch.body) == ["spot", "on-demand"]
+    wide = made(parent)
+    wide["spec"] = patch.body["spec"]
+    running = ClusterView(catalogue=CATALOGUE, surroundings=Surroundings(pool=wide), queue=busy)
+    assert plan_compute_cluster(parent, running, NOW).patch == ()
+    (patch,) = plan_compute_cluster(parent, replace(running, queue=Queue()), NOW).patch
+    assert capacity_types(patch.body) == ["spot"]
+
+
 def keeping(**over):
     """Return a pool that keeps a node, and what there is around it."""
     parent = held(scale={"minNodes": 1, "maxNodes": 2, "idleSecondsBeforeScaleDown": 60})
