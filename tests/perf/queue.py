@@ -278,7 +278,8 @@ async def measure_fleet(bench: Bench, machines: Machines, load: Load, *, namespa
         machines.drain()
         # Each slot that is empty now counts too, however long it takes.
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(machines.until(taken=slots + machines.freed), PATIENCE_SECONDS)
+            waiting = min(slots + machines.freed, load.fleet_jobs * len(names))
+            await asyncio.wait_for(machines.until(taken=waiting), PATIENCE_SECONDS)
     found = {name: machines.ledgers[name].refills(load.fleet_slots) for name in names}
     counts, lags = [len(refills) for refills in found.values()], list(chain.from_iterable(found.values()))
     return FleetResult(
