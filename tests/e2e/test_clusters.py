@@ -149,7 +149,7 @@ def busy_run(yard: Yard, machines: Machines, script: str) -> str:
 def test_a_run_whose_machine_dies_starts_again_on_another_and_completes(yard: Yard, make, configure):
     configure(removalSeconds="3")
     machines = make(nodes=2, vmPriority="LowPriority")
-    name = busy_run(yard, machines, scripts.sleeping(8))
+    name = busy_run(yard, machines, scripts.sleeping(15))
     lost = machines.order(name, "die")
     run = yard.wait_for_end(name)
     assert run["status"]["phase"] == "Completed", run["status"]
@@ -160,7 +160,8 @@ def test_a_run_whose_machine_dies_starts_again_on_another_and_completes(yard: Ya
 def test_a_run_may_end_on_a_machine_that_is_reclaimed_with_notice(yard: Yard, make, configure):
     configure(reclaimNoticeSeconds="2")
     machines = make(nodes=2, vmPriority="LowPriority")
-    name = busy_run(yard, machines, scripts.sleeping(8))
+    # Longer than it takes to see the node go, shorter than the grace that it is given.
+    name = busy_run(yard, machines, scripts.sleeping(20))
     node = machines.order(name, "reclaim")
     yard.wait("the cluster to see it", lambda: machines.status["nodeStateCounts"]["preempted"] == 1, seconds=10)
     run = yard.wait_for_end(name)
