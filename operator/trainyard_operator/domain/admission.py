@@ -69,12 +69,6 @@ def serves(cluster: Cluster, namespace: str) -> bool:
     return namespace == cluster.namespace or namespace in cluster.spec.shared_with
 
 
-def lets_in(obj: Mapping[str, Any], cluster: Cluster) -> bool:
-    """Return whether a cluster lets any run in at all."""
-    closed = obj["metadata"].get("deletionTimestamp") or cluster.spec.paused
-    return not (closed or is_creating(obj) or _is_stuck(obj))
-
-
 def is_creating(obj: Mapping[str, Any]) -> bool:
     """Return whether a cluster's provider has not taken it up yet."""
     return (obj.get("status") or {}).get("provisioningState") == "Creating"

@@ -13,7 +13,7 @@ from trainyard_operator.api.names import COMPUTE_CLUSTER, FINALIZER, JOB, NODE_P
 from trainyard_operator.api.reasons import ComputeClusterCondition as Type
 from trainyard_operator.api.reasons import ComputeClusterReason as Reason
 from trainyard_operator.api.sizes import Catalogue
-from trainyard_operator.domain.admission import back_off, capacity_of, lets_in
+from trainyard_operator.domain.admission import back_off, capacity_of
 from trainyard_operator.domain.cluster_nodes import NodeFacts, claim_facts, node_facts
 from trainyard_operator.domain.cluster_status import Shortage, Supply, build_status, run_label
 from trainyard_operator.domain.conditions import Condition, merge
@@ -31,6 +31,8 @@ JsonObject = dict[str, Any]
 STATUS_SECONDS = 2.0
 # How often a provider is asked for its words while a run waits for a node.
 SHORTAGE_SECONDS = 5.0
+# A slot that was given away and not taken is given away again, and nobody tells of that.
+QUEUE_SECONDS = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +86,10 @@ def plan_compute_cluster(parent: Mapping[str, Any], view: ClusterView, now: date
         patches.append(keeping)
     late = [unplaced for unplaced in view.unplaced if _is_late(unplaced, cluster, now)]
     patches += [_suspend(unplaced, now) for unplaced in late]
-    chosen = admissions(view.queue, capacity_of(cluster), now=now) if lets_in(parent, cluster) and not trouble else ()
+    # By what is known now: nobody looks again because of a status that this very plan is about to write.
+    closed = cluster.spec.paused or trouble is not None
+    chosen = () if closed else admissions(view.queue, capacity_of(cluster), now=now)
+    again = QUEUE_SECONDS if view.queue.waiting and not closed else None
     patches += [_let_in(entry) for entry in chosen]
     status = _status(parent, cluster, provider, view, trouble, now)
     plan = _written(parent, view, status, now)
@@ -95,7 +100,7 @@ def plan_compute_cluster(parent: Mapping[str, Any], view: ClusterView, now: date
         admitted=tuple(chosen),
         status=plan.status,
         events=plan.events,
-        requeue_after=_look_again(cluster, view, (plan.requeue_after, change.look_again), now),
+        requeue_after=_look_again(cluster, view, (plan.requeue_after, change.look_again, again), now),
     )
 
 

@@ -288,6 +288,20 @@ def test_runs_are_let_in_by_their_jobs_up_to_the_limit():
     assert [(p.kind.kind, p.name, p.body) for p in plan.patch] == [("Job", "a-uid-a", {"spec": {"suspend": False}})]
 
 
+@pytest.mark.parametrize("state", ["Creating", "Failed"])
+def test_the_plan_that_finds_a_pool_ready_lets_runs_in_at_once_since_its_own_status_wakes_nobody(state):
+    parent = held(status={"provisioningState": state, "conditions": []})
+    plan = plan_compute_cluster(parent, seen(parent, queue=Queue(waiting=[entry("a")])), NOW)
+    assert plan.status["provisioningState"] == "Succeeded"
+    assert [e.name for e in plan.admitted] == ["a"]
+
+
+def test_a_cluster_for_which_runs_wait_is_looked_at_from_time_to_time():
+    parent = held(max_nodes=1)
+    full = seen(parent, queue=Queue(waiting=[entry("a")], admitted={"x": entry("x")}))
+    assert plan_compute_cluster(at_rest(parent, full), full, NOW).requeue_after == 30
+
+
 @pytest.mark.parametrize(
     "over",
     [
