@@ -14,6 +14,7 @@ from trainyard_operator.api.names import (
     RUN_UID_LABEL,
     TRAINING_JOB,
     TRAINING_JOB_LABEL,
+    Kind,
     job_name,
 )
 from trainyard_operator.api.quantities import cpu_millis
@@ -100,14 +101,14 @@ def build_job(
     }
 
 
-def owner_reference(parent: Mapping[str, Any]) -> JsonObject:
-    """Return the controller reference to a TrainingJob.
+def owner_reference(parent: Mapping[str, Any], *, kind: Kind = TRAINING_JOB) -> JsonObject:
+    """Return the controller reference to an object of `kind`.
 
     It does not block its owner's deletion: where admission checks that, blocking takes rights on finalizers.
     """
     return {
-        "apiVersion": TRAINING_JOB.api_version,
-        "kind": TRAINING_JOB.kind,
+        "apiVersion": kind.api_version,
+        "kind": kind.kind,
         "name": parent["metadata"]["name"],
         "uid": parent["metadata"]["uid"],
         "controller": True,

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trainyard_operator.api.names import COMPUTE_CLUSTER, DEPLOYMENT, POOL_LABEL, pool_name
-from trainyard_operator.domain.job import USER_ID, PodSettings
+from trainyard_operator.domain.job import USER_ID, PodSettings, owner_reference
 from trainyard_operator.domain.plan import Patch
 from trainyard_operator.providers.base import Cluster, Placement
 
@@ -54,13 +54,6 @@ def keeper_name(cluster: str) -> str:
 
 def _deployment(parent: Mapping[str, Any], cluster: Cluster, placement: Placement, settings: PodSettings) -> JsonObject:
     labels = {POOL_LABEL: pool_name(cluster.namespace, cluster.name), _ROLE_LABEL: "keeper"}
-    owner = {
-        "apiVersion": COMPUTE_CLUSTER.api_version,
-        "kind": COMPUTE_CLUSTER.kind,
-        "name": parent["metadata"]["name"],
-        "uid": parent["metadata"]["uid"],
-        "controller": True,
-    }
     return {
         "apiVersion": DEPLOYMENT.api_version,
         "kind": DEPLOYMENT.kind,
@@ -68,7 +61,7 @@ def _deployment(parent: Mapping[str, Any], cluster: Cluster, placement: Placemen
             "name": keeper_name(cluster.name),
             "namespace": cluster.namespace,
             "labels": labels,
-            "ownerReferences": [owner],
+            "ownerReferences": [owner_reference(parent, kind=COMPUTE_CLUSTER)],
         },
         "spec": {
             "replicas": cluster.spec.min_nodes,
