@@ -14,7 +14,6 @@ import os
 import signal
 import sys
 from collections import Counter
-from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,7 +24,7 @@ from urllib.parse import urlsplit
 from trainyard_operator import handlers  # isort: skip # noqa: F401 - before kopf: it keeps heavy clients out of memory
 import kopf
 
-from trainyard_operator.api.names import NODE_POOL, REGISTERED_MODEL, TRAINING_JOB, Kind
+from trainyard_operator.api.names import COMPUTE_CLUSTER, NODE_POOL, REGISTERED_MODEL, TRAINING_JOB, Kind
 from trainyard_operator.cloud.eks import EksApi
 from trainyard_operator.cloud.groups import PacedNodeGroups
 from trainyard_operator.domain.job import PodSettings
@@ -57,6 +56,7 @@ from trainyard_operator.storage.errors import StoreError
 from trainyard_operator.storage.models import copy_version
 from trainyard_operator.storage.store import S3Store
 from trainyard_operator.telemetry.health import Health
+from trainyard_operator.telemetry.inventory import Gauge, gauges
 from trainyard_operator.telemetry.logs import configure_logs
 from trainyard_operator.telemetry.metrics import Metrics
 from trainyard_operator.telemetry.server import serve_telemetry
@@ -191,16 +191,25 @@ class Process:
         stack.callback(making.cancel)
         store = Store()
         queues = Queues(kinds=PLANNED, clock=asyncio.get_running_loop())
-        self._metrics.watch_counts("trainyard_queue_depth", "Keys that wait for a worker", "kind", queues.depths)
-        self._metrics.watch_counts(
-            "trainyard_training_jobs", "TrainingJobs by phase", "phase", partial(_count_phases, store)
+        self._metrics.count(
+            [
+                Gauge(
+                    name="trainyard_queue_depth",
+                    text="Keys that wait for a worker",
+                    labels=("kind",),
+                    samples=lambda: {(kind,): depth for kind, depth in queues.depths().items()},
+                ),
+                *gauges(runs=partial(store.list, TRAINING_JOB), clusters=partial(store.list, COMPUTE_CLUSTER)),
+            ]
         )
         book = QueueBook(
             store=store,
             catalogue=settings.sizes,
             defaults=settings.run_default_requests,
         )
-        informer = Informer(store=store, queues=queues, book=book, malformed=self._metrics.unreadable)
+        informer = Informer(
+            store=store, queues=queues, book=book, malformed=self._metrics.unreadable, ended=self._metrics.ended
+        )
         groups = PacedNodeGroups(EksApi())
         stack.callback(groups.close)
         return Parts(
@@ -383,10 +392,6 @@ async def _make_bucket(objects: S3Store) -> None:
             await asyncio.sleep(STORE_RETRY_SECONDS[min(attempt, len(STORE_RETRY_SECONDS) - 1)])
         else:
             return
-
-
-def _count_phases(store: Store) -> Mapping[str, int]:
-    return Counter((run.get("status") or {}).get("phase") or "Pending" for run in store.list(TRAINING_JOB))
 
 
 def _now() -> datetime:

@@ -27,8 +27,9 @@ from trainyard_operator.api.names import (
     cluster_of,
     pool_name,
 )
-from trainyard_operator.api.reasons import Phase
+from trainyard_operator.api.reasons import Phase, TrainingJobCondition
 from trainyard_operator.domain.admission import ENDED
+from trainyard_operator.domain.conditions import find
 from trainyard_operator.domain.run_ending import has_finished
 from trainyard_operator.domain.run_status import NEAR
 from trainyard_operator.providers.base import Cluster
@@ -61,11 +62,13 @@ class Informer:
         queues: Queues,
         book: QueueBook,
         malformed: Callable[[str], None] = lambda _plural: None,
+        ended: Callable[[str, str], None] = lambda _phase, _reason: None,
     ) -> None:
         self._store = store
         self._book = book
         self._queues = queues
         self._malformed = malformed
+        self._ended = ended
 
     def take(self, kind: Kind, obj: JsonObject, *, origin: Key | None = None) -> None:
         """Take in an object as it is now; `origin` is the key whose own write this is the answer to."""
@@ -86,6 +89,7 @@ class Informer:
             log.exception("an object of kind %s is not readable", kind.kind)
             return
         if change:
+            self._count_end(change)
             self._announce(change, origin)
 
     def run_changed(self, uid: str) -> None:
@@ -93,6 +97,15 @@ class Informer:
         found = self._store.by_uid(TRAINING_JOB, uid)
         if found:
             self._queues.add(_key(TRAINING_JOB, found))
+
+    def _count_end(self, change: Change) -> None:
+        # What had ended before this process knew of it was counted by another one.
+        if change.kind != TRAINING_JOB or change.old is None or change.new is None:
+            return
+        before, after = change.old.get("status") or {}, change.new.get("status") or {}
+        if "completionTime" in after and "completionTime" not in before:
+            ready = find(after, TrainingJobCondition.READY) or {}
+            self._ended(after.get("phase", ""), ready.get("reason", ""))
 
     def _announce(self, change: Change, origin: Key | None) -> None:
         for key, seconds in affected(change, store=self._store, book=self._book):
