@@ -148,6 +148,7 @@ def _arrays(node: JsonObject) -> st.SearchStrategy[list[Any]]:
         _values(node["items"]),
         max_size=min(node["maxItems"], _MOST),
         unique_by=(lambda item: tuple(item[key] for key in keys)) if keys else None,
+        unique=node.get("x-kubernetes-list-type") == "set",
     )
 
 

@@ -37,7 +37,8 @@ JsonObject = dict[str, Any]
 def plan_training_job(parent: Mapping[str, Any], view: RunView, now: datetime) -> Plan:
     """Return the next step of a run. The plan of a run that has ended is empty unless `spec.models` has grown."""
     old: Mapping[str, Any] = parent.get("status") or {}
-    grown = len(parent["spec"].get("models") or ()) > len(old.get("models") or ())
+    wishes = parent["spec"].get("models")
+    grown = isinstance(wishes, list) and len(wishes) > len(old.get("models") or ())
     if old.get("phase") in {Phase.FAILED, Phase.CANCELED} or (is_complete(old) and not grown):
         return Plan()
     try:

@@ -115,18 +115,19 @@ class TrainingJobController:
             self._book.claim((machines.namespace, machines.name), [entry])
 
     def _models(self, namespace: str, spec: Mapping[str, Any]) -> dict[str, JsonObject]:
-        wishes = spec.get("models")
-        names = {w["name"] for w in wishes if isinstance(w.get("name"), str)} if isinstance(wishes, list) else set()
-        found = {object_name(name): self._store.get(REGISTERED_MODEL, namespace, object_name(name)) for name in names}
+        found = {
+            object_name(name): self._store.get(REGISTERED_MODEL, namespace, object_name(name))
+            for name in _model_names(spec)
+        }
         return {name: model for name, model in found.items() if model is not None}
 
     async def _used_numbers(
         self, namespace: str, spec: Mapping[str, Any], models: Mapping[str, JsonObject]
     ) -> dict[str, int]:
         """Return what the store knows of models whose objects are new: they may not be the first of their name."""
-        wishes = spec.get("models")
-        names = [wish["name"] for wish in wishes] if isinstance(wishes, list) else []
-        new = {n for n in names if "latestVersion" not in (models.get(object_name(n), {}).get("status") or {})}
+        new = {
+            n for n in _model_names(spec) if "latestVersion" not in (models.get(object_name(n), {}).get("status") or {})
+        }
         return {name: await highest_version(self._objects, namespace, name) for name in sorted(new)}
 
     async def _source(self, namespace: str, spec: Mapping[str, Any]) -> ConfigMapSource | None:
@@ -143,9 +144,8 @@ class TrainingJobController:
         status = parent.get("status") or {}
         if status.get("phase") in {Phase.FAILED, Phase.CANCELED}:
             return None
-        later = status.get("phase") == Phase.COMPLETED and len(_mapping(parent.get("spec")).get("models") or ()) > len(
-            status.get("models") or ()
-        )
+        wished = len(_model_names(_mapping(parent.get("spec"))))
+        later = status.get("phase") == Phase.COMPLETED and wished > len(status.get("models") or ())
         ended = status.get("phase") != Phase.COMPLETED and job is not None and has_finished(job)
         # A run that was canceled while it ran has saved what there was.
         stopped = bool(status.get("startTime")) and job is not None and bool((job.get("spec") or {}).get("suspend"))
@@ -160,6 +160,13 @@ class TrainingJobController:
         except ManifestInvalid as error:
             return StoreTrouble(message=str(error), final=True)
         return SavedRun(manifest=found[0], sha256=found[1]) if found else None
+
+
+def _model_names(spec: Mapping[str, Any]) -> list[str]:
+    """Return the models that a spec names; it has not been parsed, and may be anything."""
+    wishes = spec.get("models")
+    names = [_mapping(wish).get("name") for wish in wishes] if isinstance(wishes, list) else []
+    return [name for name in names if isinstance(name, str)]
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
