@@ -195,12 +195,22 @@ def test_a_stockout_is_told_in_the_providers_words_and_ends_by_itself(yard: Yard
 def test_a_run_whose_node_does_not_come_keeps_its_place_and_is_tried_again(yard: Yard, make, configure):
     configure(boot="fail")
     machines = make(nodes=1, provisioningTimeoutSeconds=30)
-    first = machines.submit(scripts.FINE)
+    first = machines.submit(scripts.FINE, priority=1)
     second = machines.submit(scripts.FINE)
+    (dead,) = yard.wait("the machine", machines.claims)
     waiting = yard.wait_for_reason(first, "ProvisioningTimeout")
     assert waiting["status"]["phase"] == "Queued"
     assert waiting["status"]["queue"]["position"] == 1
+    uid = dead["metadata"]["uid"]
+
+    def given_back() -> list[int]:
+        return [e["count"] for e in machines.status.get("errors", []) if e["code"] == "ProvisioningTimeout"]
+
+    assert yard.wait("the machine to be given back", given_back, seconds=60) == [1]
     configure()
+    yard.wait("its place to be free", lambda: uid not in [c["metadata"]["uid"] for c in machines.claims()])
+    (event,) = [e for e in yard.events(machines.name) if e["reason"] == "ProvisioningTimeout"]
+    assert dead["metadata"]["name"] in event["message"]
     for name in (first, second):
         assert yard.wait_for_end(name)["status"]["phase"] == "Completed"
 

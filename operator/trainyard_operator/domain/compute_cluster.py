@@ -14,6 +14,7 @@ from trainyard_operator.api.reasons import ComputeClusterCondition as Type
 from trainyard_operator.api.reasons import ComputeClusterReason as Reason
 from trainyard_operator.api.sizes import Catalogue
 from trainyard_operator.domain.admission import back_off, capacity_of
+from trainyard_operator.domain.cluster_machines import give_back, overdue, told_of, until_overdue
 from trainyard_operator.domain.cluster_nodes import NodeFacts, claim_facts, node_facts
 from trainyard_operator.domain.cluster_status import Shortage, Supply, build_status, run_label
 from trainyard_operator.domain.conditions import Condition, merge
@@ -91,9 +92,12 @@ def plan_compute_cluster(parent: Mapping[str, Any], view: ClusterView, now: date
     chosen = () if closed else admissions(view.queue, capacity_of(cluster), now=now)
     again = QUEUE_SECONDS if view.queue.waiting and not closed else None
     patches += [_let_in(entry) for entry in chosen]
-    status = _status(parent, cluster, provider, view, trouble, now)
-    plan = _written(parent, view, status, now)
+    lost = _overdue(cluster, view, now)
+    said, told = told_of(lost, seconds=cluster.spec.provisioning_seconds, old=parent.get("status") or {}, now=now)
+    status = _status(parent, cluster, provider, replace(view, shortages=(*view.shortages, *said)), trouble, now)
+    plan = _written(parent, view, status, now, told=told)
     return Plan(
+        delete=give_back(lost),
         create=tuple(child for child in (change.create, keeping) if isinstance(child, dict)),
         call=change.call,
         patch=tuple(patches),
@@ -107,6 +111,13 @@ def plan_compute_cluster(parent: Mapping[str, Any], view: ClusterView, now: date
 def _with_demand(view: ClusterView, now: datetime) -> Surroundings:
     waited = max(((now - unplaced.since).total_seconds() for unplaced in view.unplaced), default=0.0)
     return replace(view.surroundings, waited_seconds=waited, busy=bool(view.queue.admitted))
+
+
+def _overdue(cluster: Cluster, view: ClusterView, now: datetime) -> list[Mapping[str, Any]]:
+    around = view.surroundings
+    if around.pool is None or not is_made_for(around.pool, namespace=cluster.namespace, name=cluster.name):
+        return []
+    return overdue(around.claims, nodes=view.nodes, seconds=cluster.spec.provisioning_seconds, now=now)
 
 
 def _keep(
@@ -123,7 +134,9 @@ def _look_again(cluster: Cluster, view: ClusterView, others: Sequence[float | No
         max(0.1, (u.since + timedelta(seconds=cluster.spec.provisioning_seconds) - now).total_seconds())
         for u in view.unplaced
     ]
-    wishes = [*others, next_look(view.queue, now=now), *deadlines]
+    claims, seconds = view.surroundings.claims, cluster.spec.provisioning_seconds
+    machine = until_overdue(claims, nodes=view.nodes, seconds=seconds, now=now)
+    wishes = [*others, next_look(view.queue, now=now), *deadlines, machine]
     if view.unplaced:
         wishes.append(SHORTAGE_SECONDS)
     return _earliest(*wishes)
@@ -302,15 +315,17 @@ def _invalid(parent: Mapping[str, Any], error: SpecError, now: datetime) -> Plan
     return Plan() if status == old else Plan(status=status, events=_story(old, status))
 
 
-def _written(parent: Mapping[str, Any], view: ClusterView, status: JsonObject, now: datetime) -> Plan:
-    """Return the plan that writes `status`: now, or a moment later where it only says more."""
+def _written(
+    parent: Mapping[str, Any], view: ClusterView, status: JsonObject, now: datetime, *, told: tuple[Event, ...] = ()
+) -> Plan:
+    """Return the plan that writes `status`: now, or a moment later where it only says more; `told` does not wait."""
     old: Mapping[str, Any] = parent.get("status") or {}
     if status == old:
         return Plan()
     spent = (now - view.last_write).total_seconds() if view.last_write else STATUS_SECONDS
-    if _told(old) == _told(status) and spent < STATUS_SECONDS:
+    if not told and _told(old) == _told(status) and spent < STATUS_SECONDS:
         return Plan(requeue_after=STATUS_SECONDS - spent)
-    return Plan(status=status, events=_story(old, status))
+    return Plan(status=status, events=(*_story(old, status), *told))
 
 
 def _told(status: Mapping[str, Any]) -> list[tuple[str, str, str]]:
