@@ -212,6 +212,29 @@ async def test_a_group_of_that_name_that_is_somebody_elses_is_left_alone(client,
     assert {name: aws.calls[name] for name in WRITES} == {name: calls.get(name, 0) for name in WRITES}
 
 
+async def test_a_group_of_that_name_is_taken_over_when_the_spec_says_so_and_goes_with_the_cluster(
+    client, operator, aws
+):
+    aws.connect(REGION).create_nodegroup(
+        clusterName=CLUSTER, nodegroupName=POOL, nodeRole="arn:aws:iam::111122223333:role/x", subnets=["subnet-1"]
+    )
+    aws.settle(POOL)
+    assert ready(await operator.step()) == ("False", "PoolNotOurs")
+    await client.patch(COMPUTE_CLUSTER, "case", {"spec": {"provider": {"adopt": True}}}, namespace=NAMESPACE)
+    await operator.step(after=60)
+    # The owner first, then label, taint and limits.
+    await operator.step(after=5)
+    taken = await operator.step(after=5)
+    assert ready(taken) == ("True", "ScalesFromZero")
+    assert aws.group(POOL).scaling_config["maxSize"] == 4
+    assert aws.calls["TagResource"] == 1
+    await delete(client, taken)
+    await operator.step()
+    assert aws.group(POOL).status == "DELETING"
+    aws.settle(POOL)
+    assert await operator.step(after=15) is None
+
+
 async def test_a_group_that_is_to_stay_stays_and_is_taken_up_again(client, operator, aws):
     found = await steady(operator, aws)
     await client.patch(COMPUTE_CLUSTER, "case", {"spec": {"deletionPolicy": "Retain"}}, namespace=NAMESPACE)

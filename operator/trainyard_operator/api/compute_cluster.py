@@ -145,6 +145,7 @@ class ComputeClusterSpec:
     tolerations: tuple[Toleration, ...]
     node_class: NodeClassRef | None
     fallback_seconds: int | None
+    adopt: bool
     eks: EksSettings | None
     vm_size: str | None
     vm_priority: VmPriority
@@ -190,6 +191,7 @@ class ComputeClusterSpec:
                 )
             ),
             fallback_seconds=_read_fallback(provider, priority),
+            adopt=_read_adopt(provider, kind),
             node_class=_read_node_class(provider) if kind == ProviderType.KARPENTER else None,
             eks=_read_eks(provider) if kind == ProviderType.EKS else None,
             vm_size=None if size is None else read_text(size, "spec.vmSize", at_most=MAX_VM_SIZE, pattern=VM_SIZE),
@@ -256,6 +258,13 @@ def _read_fallback(provider: JsonObject, priority: VmPriority) -> int | None:
     return read_whole(
         value, field, at_least=LEAST_FALLBACK_SECONDS, at_most=MAX_PROVISIONING_SECONDS, default=LEAST_FALLBACK_SECONDS
     )
+
+
+def _read_adopt(provider: JsonObject, kind: ProviderType) -> bool:
+    adopts = read_flag(provider.get("adopt"), "spec.provider.adopt")
+    if adopts and kind == ProviderType.EXISTING:
+        raise SpecError("spec.provider.adopt", "is set", "the provider Existing has no pool of its own; remove it")
+    return adopts
 
 
 def _read_node_class(provider: JsonObject) -> NodeClassRef:

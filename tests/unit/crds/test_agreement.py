@@ -57,6 +57,7 @@ COMPUTE_CLUSTER = [
     ("queue.weights{}", {"team": 3}, "weights", {"team": 3}),
     ("sharedWith[]", ["team"], "shared_with", ("team",)),
     ("provider.karpenter.fallbackToDedicatedAfterSeconds", 60, "fallback_seconds", 60),
+    ("provider.adopt", True, "adopt", True),
     ("provider.karpenter.nodeClassRef.group", "karpenter.k8s.aws", "node_class.group", "karpenter.k8s.aws"),
     ("provider.karpenter.nodeClassRef.kind", "EC2NodeClass", "node_class.kind", "EC2NodeClass"),
     ("provider.karpenter.nodeClassRef.name", "default", "node_class.name", "default"),
@@ -137,13 +138,13 @@ def test_a_value_of_the_schema_comes_back_from_the_parsed_type(plural, row):
     # A source has exactly one of the two, and so has a provider.
     other = {"source.inline{}": "source.configMapRef.name"}.get(row[0], "source.inline{}")
     spec = build(rows_without(rows, other))
-    if row[0].startswith(("provider.karpenter", "scale.minNodes")):
-        spec["provider"] = {"type": "Karpenter", "karpenter": spec["provider"]["karpenter"]}
+    if row[0].startswith(("provider.karpenter", "provider.adopt", "scale.minNodes")):
+        spec["provider"] = {"type": "Karpenter", "karpenter": spec["provider"]["karpenter"], "adopt": True}
         spec["vmPriority"] = "LowPriority"
     elif row[0].startswith("provider.eks"):
         spec["provider"] = {"type": "EKS", "eks": spec["provider"]["eks"]}
     elif "provider" in spec:
-        del spec["provider"]["karpenter"], spec["provider"]["eks"], spec["scale"]["minNodes"]
+        del spec["provider"]["karpenter"], spec["provider"]["eks"], spec["scale"]["minNodes"], spec["provider"]["adopt"]
     parsed = whole.parse(spec)
     assert look_up(parsed, row[2]) == row[3]
 

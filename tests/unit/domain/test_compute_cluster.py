@@ -413,6 +413,53 @@ def somebody_elses(*, kind="KWOKNodeClass", **annotations):
     return {"metadata": meta, "spec": {"template": {"spec": {"nodeClassRef": reference}}}}
 
 
+def adopting(**over):
+    reference = {"group": "karpenter.kwok.sh", "kind": "KWOKNodeClass", "name": "default"}
+    provider = {"type": "Karpenter", "karpenter": {"nodeClassRef": reference}, "adopt": True}
+    return held(provider=provider, **over)
+
+
+def test_somebody_elses_pool_is_taken_over_where_the_spec_says_so_and_is_the_clusters_from_then_on():
+    view = ClusterView(catalogue=CATALOGUE, surroundings=Surroundings(pool=somebody_elses()))
+    plan = plan_compute_cluster(adopting(), view, NOW)
+    (patch,) = plan.patch
+    wanted = node_pool(read_cluster(adopting(), CATALOGUE))
+    assert (patch.kind.kind, patch.name) == ("NodePool", POOL)
+    assert patch.body["spec"] == wanted["spec"]
+    assert patch.body["metadata"] == {name: wanted["metadata"][name] for name in ("labels", "annotations")}
+    assert find(plan.status, "Ready")["reason"] == "CreatingPool"
+    assert "taken over" in find(plan.status, "Ready")["message"]
+    taken = seen(adopting())
+    assert plan_compute_cluster(adopting(), taken, NOW).patch == ()
+    (deletion,) = plan_compute_cluster(adopting(deleting=True), taken, NOW).delete
+    assert deletion.name == POOL
+
+
+@pytest.mark.parametrize(
+    ("parent", "foreign", "words"),
+    [
+        pytest.param(held(), somebody_elses(), "set spec.provider.adopt to take it over", id="nobody said so"),
+        pytest.param(
+            adopting(),
+            somebody_elses(**{"trainyard.dev/compute-cluster": "other/lab"}),
+            "belongs to the ComputeCluster other/lab",
+            id="another cluster's",
+        ),
+        pytest.param(adopting(), somebody_elses(kind="EC2NodeClass"), "EC2NodeClass: delete it", id="another cloud's"),
+    ],
+)
+def test_a_pool_that_stays_somebody_elses_is_left_alone_even_when_the_cluster_goes(parent, foreign, words):
+    view = ClusterView(catalogue=CATALOGUE, surroundings=Surroundings(pool=foreign))
+    plan = plan_compute_cluster(parent, view, NOW)
+    assert (plan.patch, plan.create) == ((), ())
+    assert find(plan.status, "Ready")["reason"] == "PoolNotOurs"
+    assert words in find(plan.status, "Ready")["message"]
+    going = {**parent, "metadata": {**parent["metadata"], "deletionTimestamp": timestamp(NOW)}}
+    end = plan_compute_cluster(going, view, NOW)
+    assert end.delete == ()
+    assert end.patch[0].body["metadata"]["finalizers"] == []
+
+
 def test_idle_nodes_are_counted_down_and_usage_adds_up():
     parent = held(idle=60)
     busy = seen(parent, nodes=[node()], runs_on={"n1": ["a"]}, queue=Queue(admitted={"a": entry("a")}))
