@@ -19,6 +19,7 @@ from trainyard_operator.domain.conditions import find
 from trainyard_operator.domain.job import PodSettings
 from trainyard_operator.kube.client import KubeClient, find_one
 from trainyard_operator.kube.connection import from_kubeconfig
+from trainyard_operator.runtime.autoscalers import Autoscalers
 from trainyard_operator.runtime.controllers.compute_cluster import ComputeClusterController
 from trainyard_operator.runtime.executor import Executor
 from trainyard_operator.runtime.informer import Informer
@@ -51,6 +52,7 @@ class Operator:
         )  # fmt: skip
         controller = ComputeClusterController(
             store=self.store, book=book, client=client, catalogue=CATALOGUE, karpenter=False, groups=groups,
+            autoscalers=Autoscalers(client),
             pods=PodSettings(trainer_image="trainer:1", gateway_url="https://gateway:8443", gateway_ca="PEM"),
         )  # fmt: skip
         self.reconciler = Reconciler(

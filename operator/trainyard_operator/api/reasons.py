@@ -162,6 +162,10 @@ class ComputeClusterReason(Word):
     )
     MANAGED = "Managed", "The cluster adds and removes its nodes by itself."
     MANAGED_ELSEWHERE = "ManagedElsewhere", "Somebody else adds and removes the nodes; the cluster only counts them."
+    AUTOSCALER_UNKNOWN = (
+        "AutoscalerUnknown",
+        "Somebody else adds and removes the nodes, and nothing is known of the node groups that the cluster names.",
+    )
     WAITING_FOR_RUNS = "WaitingForRuns", "Runs are still on the cluster; it goes when they have ended."
     WAITING_FOR_NODES = "WaitingForNodes", "The cluster's nodes are being removed."
 

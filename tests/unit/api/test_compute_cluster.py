@@ -66,6 +66,7 @@ def test_every_field_of_a_pool_is_read():
         node_selector={},
         tolerations=(),
         node_class=NodeClassRef(**NODE_CLASS),
+        autoscaler=None,
         fallback_seconds=60,
         adopt=True,
         eks=None,
@@ -101,6 +102,7 @@ def test_every_field_of_existing_nodes_is_read():
             toleration(key="a.b/c", operator="Exists", effect="NoExecute", toleration_seconds=0),
         ),
         node_class=None,
+        autoscaler=None,
         fallback_seconds=None,
         adopt=False,
         eks=None,
@@ -183,6 +185,15 @@ def test_an_empty_provider_has_every_node():
             {"provider": {"type": "Existing", "existing": {}, "adopt": True}},
             "spec.provider.adopt is set: the provider Existing has no pool of its own",
             id="nothing to adopt",
+        ),
+        pytest.param(spec(clusterAutoscaler={}), "clusterAutoscaler.nodeGroups is empty", id="no node group"),
+        pytest.param(
+            spec(clusterAutoscaler={"nodeGroups": ["a b"]}), "nodeGroups[0] is 'a b'", id="node group that is none"
+        ),
+        pytest.param(
+            spec(clusterAutoscaler={"nodeGroups": ["a"], "statusConfigMap": {"name": "../secrets/x"}}),
+            "statusConfigMap.name is '../secrets/x'",
+            id="ConfigMap that is none",
         ),
         pytest.param(pool(vmSize=None), "spec.vmSize is missing", id="pool of no size"),
         pytest.param(pool(scale={}), "spec.scale.maxNodes is missing", id="pool without a limit"),
