@@ -39,6 +39,7 @@ from trainyard_operator.kube.client import KubeClient
 from trainyard_operator.kube.connection import Connection, ConnectionConfigError, find_connection
 from trainyard_operator.kube.errors import ApiError, NotFound
 from trainyard_operator.runtime.controllers import build_controllers
+from trainyard_operator.runtime.ending import see_to_the_end
 from trainyard_operator.runtime.executor import Executor
 from trainyard_operator.runtime.informer import Informer
 from trainyard_operator.runtime.leader import Leader, LeadershipLost, mark_pod
@@ -65,7 +66,7 @@ EXIT_CONFIG = 78
 EXIT_LEADERSHIP = 75
 
 LEASE_BEAT_SECONDS = 30.0
-KARPENTER_SECONDS = 30.0
+KARPENTER_SECONDS = 10.0
 STORE_RETRY_SECONDS = (1.0, 2.0, 5.0, 15.0, 60.0)
 # Copies of model files are long and few.
 _MODEL_WORKERS = 4
@@ -308,7 +309,8 @@ class Process:
         )
         # kopf has taken the signals; its handlers fail on a second one.
         self._listen_to_signals()
-        await kopf.run_tasks(tasks, ignored=own)
+        ending = asyncio.create_task(see_to_the_end(tasks, stop=self._stop), name="end")
+        await kopf.run_tasks(tasks, ignored={*own, ending})
 
     def _heard(self, resync: Resync, kind: Kind, event_type: str) -> None:
         self._metrics.heard(kind.kind, event_type)

@@ -58,8 +58,8 @@ def test_the_operator_uses_every_right_it_has_and_asks_for_no_other(yard: Yard, 
 @pytest.fixture
 def a_whole_run(yard: Yard, configure):
     """Have every part of the operator at work once: a pool that grows and goes, a ConfigMap's source, model, events."""
-    # Late enough for the operator to ask what the provider says.
-    configure(bootDelaySeconds="8")
+    # A machine that never comes up is given back; until then the operator asks what the provider says.
+    configure(boot="fail")
     for obj in (
         {
             "apiVersion": "v1",
@@ -67,7 +67,9 @@ def a_whole_run(yard: Yard, configure):
             "metadata": {"name": "rights-code", "namespace": "default"},
             "data": {"train.py": scripts.FINE},
         },
-        compute_cluster("rights", queue={"paused": True}, scale={"minNodes": 1, "maxNodes": 2}),
+        compute_cluster(
+            "rights", queue={"paused": True}, scale={"minNodes": 1, "maxNodes": 2}, provisioningTimeoutSeconds=30
+        ),
     ):
         yard.apply(obj)
     job = training_job(
@@ -80,5 +82,7 @@ def a_whole_run(yard: Yard, configure):
     yard.wait_for_reason(name, "QueuePaused")
     wider = {"queue": {"paused": False}, "scale": {"minNodes": 0, "maxNodes": 3}}
     yard.kubectl("patch", "cc", "rights", "--type=merge", "-p", json.dumps({"spec": wider}))
+    yard.wait("a machine to be given back", lambda: "ProvisioningTimeout" in json.dumps(yard.events("rights")))
+    configure()
     assert yard.wait_for_end(name)["status"]["phase"] == "Completed"
     yard.kubectl("delete", "cc", "rights", "--timeout=120s")

@@ -156,8 +156,16 @@ class ComputeClusterReason(Word):
         "EksClusterNotFound",
         "There is no EKS cluster of the name in `spec.provider.eks.clusterName` in that region and account.",
     )
+    PROVISIONING_TIMEOUT = (
+        "ProvisioningTimeout",
+        "A machine did not come up in `spec.provisioningTimeoutSeconds`: its NodeClaim is deleted, its place is free.",
+    )
     MANAGED = "Managed", "The cluster adds and removes its nodes by itself."
     MANAGED_ELSEWHERE = "ManagedElsewhere", "Somebody else adds and removes the nodes; the cluster only counts them."
+    AUTOSCALER_UNKNOWN = (
+        "AutoscalerUnknown",
+        "Somebody else adds and removes the nodes, and nothing is known of the node groups that the cluster names.",
+    )
     WAITING_FOR_RUNS = "WaitingForRuns", "Runs are still on the cluster; it goes when they have ended."
     WAITING_FOR_NODES = "WaitingForNodes", "The cluster's nodes are being removed."
 

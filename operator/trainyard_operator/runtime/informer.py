@@ -182,7 +182,9 @@ def _clusters_of_nodes(
 
 
 def _cluster_of_pool(change: Change, store: Store) -> Iterable[tuple[Key, float]]:
-    pool = (change.object["metadata"].get("labels") or {}).get(POOL_LABEL)
+    metadata = change.object["metadata"]
+    # A NodePool that somebody else made under a cluster's name has no label of ours.
+    pool = metadata["name"] if change.kind == NODE_POOL else (metadata.get("labels") or {}).get(POOL_LABEL)
     for cluster in store.list(COMPUTE_CLUSTER):
         if pool_name(*key_of(cluster)) == pool:
             # Karpenter writes its counts often; that a pool is ready is waited for.

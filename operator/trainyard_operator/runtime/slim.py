@@ -101,8 +101,11 @@ def _deployment(obj: JsonObject) -> JsonObject:
 
 
 def _node_claim(obj: JsonObject) -> JsonObject:
-    node = (obj.get("status") or {}).get("nodeName")
-    return {"status": {"nodeName": node} if node else {}}
+    status = obj.get("status") or {}
+    kept = {"nodeName": status["nodeName"]} if status.get("nodeName") else {}
+    # Others change as Karpenter counts and probes, and nothing is decided by them.
+    up = [_without_heartbeat(c) for c in status.get("conditions") or [] if c.get("type") == "Initialized"]
+    return {"status": {**kept, **({"conditions": up} if up else {})}}
 
 
 def _without_heartbeat(condition: JsonObject) -> JsonObject:

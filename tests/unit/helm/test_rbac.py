@@ -19,7 +19,7 @@ EVERYWHERE = {
     "/configmaps": "get",
     "/events": "create list",
     "karpenter.sh/nodepools": "create delete list patch watch",
-    "karpenter.sh/nodeclaims": "list watch",
+    "karpenter.sh/nodeclaims": "delete list watch",
     "authentication.k8s.io/tokenreviews": "create",
 }
 AT_HOME = {

@@ -6,6 +6,7 @@ from trainyard_operator.api.sizes import Catalogue
 from trainyard_operator.cloud.groups import NodeGroups
 from trainyard_operator.domain.job import PodSettings
 from trainyard_operator.kube.client import Client
+from trainyard_operator.runtime.autoscalers import Autoscalers
 from trainyard_operator.runtime.controller import Controller
 from trainyard_operator.runtime.controllers.compute_cluster import ComputeClusterController
 from trainyard_operator.runtime.controllers.registered_model import RegisteredModelController
@@ -33,7 +34,14 @@ def build_controllers(  # noqa: PLR0913 - the composition root of the reconciler
     return (
         TrainingJobController(store=store, book=book, client=client, objects=objects, settings=pods, bucket=bucket),
         ComputeClusterController(
-            store=store, book=book, client=client, catalogue=catalogue, karpenter=karpenter, groups=groups, pods=pods
+            store=store,
+            book=book,
+            client=client,
+            catalogue=catalogue,
+            karpenter=karpenter,
+            groups=groups,
+            autoscalers=Autoscalers(client),
+            pods=pods,
         ),
         RegisteredModelController(objects=objects, memory=memory, bucket=bucket),
     )
