@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.runtime.fakes import job, meta, training_job
-from trainyard_operator.api.names import JOB, NODE, POD, TRAINING_JOB
+from trainyard_operator.api.names import JOB, NODE, POD, TRAINING_JOB, WORKLOAD
 from trainyard_operator.runtime.live import LiveRun, LiveRuns
 from trainyard_operator.runtime.slim import slim
 from trainyard_operator.runtime.store import Store
@@ -144,6 +144,12 @@ def test_slimming_leaves_the_object_that_it_is_given_alone():
             },
             {"spec": {"unschedulable": True}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}},
             id="node without its heartbeat",
+        ),
+        pytest.param(
+            WORKLOAD,
+            {"spec": {"active": True, "podSets": [{}]}, "status": {"conditions": [], "admission": {}}},
+            {"spec": {"active": True}, "status": {"conditions": []}},
+            id="workload",
         ),
     ],
 )
