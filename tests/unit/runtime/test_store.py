@@ -186,6 +186,15 @@ class TestLiveRuns:
         report = {"state": "Running", "metrics": {"a": 1}}
         assert self.publish(Store(), {"report": report}, {"report": dict(report)}) == ["uid-one"]
 
+    def test_what_a_run_said_is_forgotten_when_its_job_is_let_in_again(self):
+        store = Store()
+        store.put(JOB, {**job(version=1), "spec": {"suspend": True}})
+        self.publish(store, {"report": {"state": "Finalizing"}})
+        store.put(JOB, {**job(version=2), "spec": {"suspend": True}})
+        assert "uid-one" in store.live
+        store.put(JOB, {**job(version=3), "spec": {"suspend": False}})
+        assert store.live == {}
+
     @pytest.mark.parametrize("end", ["finished", "deleted"])
     def test_what_a_run_said_is_forgotten_once_it_is_over(self, end):
         store = Store()
