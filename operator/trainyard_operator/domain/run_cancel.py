@@ -67,6 +67,14 @@ def cancel(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView, now:
     return replace(plan, patch=(stop,))
 
 
+def keep_stopped(view: RunView) -> Plan:
+    """Return what a canceled run still takes: nothing, but where Kueue has made its Job a new Workload to start."""
+    if view.job is None or view.workload is None or not is_kueues_job(view.job):
+        return Plan()
+    telling = kueue.stop(view.job, view.workload)
+    return Plan() if telling is None else Plan(patch=(telling,))
+
+
 def _stopping(standing: Standing, why: str) -> Standing:
     words = f"{why}: the run is being stopped, and may save what it has"
     return replace(standing, phase=Phase.FINALIZING, reason=Reason.CANCELING, message=words)

@@ -23,7 +23,7 @@ from trainyard_operator.domain.kueue import gate_of as kueue_gate
 from trainyard_operator.domain.kueue import missing as missing_kueue
 from trainyard_operator.domain.plan import Plan
 from trainyard_operator.domain.pod import IMAGE_TROUBLE, PodFacts, newest
-from trainyard_operator.domain.run_cancel import cancel, why_canceled
+from trainyard_operator.domain.run_cancel import cancel, keep_stopped, why_canceled
 from trainyard_operator.domain.run_ending import Failure, deciding_pod, failure_of, has_finished
 from trainyard_operator.domain.run_facts import gatekeeper, known, written
 from trainyard_operator.domain.run_models import Registration, registration
@@ -41,8 +41,9 @@ def plan_training_job(parent: Mapping[str, Any], view: RunView, now: datetime) -
     """Return the next step of a run. The plan of a run that has ended is empty unless `spec.models` has grown."""
     old: Mapping[str, Any] = parent.get("status") or {}
     grown = len(parent["spec"].get("models") or ()) > len(old.get("models") or ())
-    if old.get("phase") in {Phase.FAILED, Phase.CANCELED} or (is_complete(old) and not grown):
-        return Plan()
+    phase = old.get("phase")
+    if phase in {Phase.FAILED, Phase.CANCELED} or (is_complete(old) and not grown):
+        return keep_stopped(view) if phase == Phase.CANCELED else Plan()
     try:
         spec = TrainingJobSpec.parse(parent["spec"])
     except SpecError as error:

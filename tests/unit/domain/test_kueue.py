@@ -220,6 +220,15 @@ def test_a_waiting_one_is_taken_out_of_kueues_queue():
     assert step(stopping, view(job=child(suspended=True), workload=told))[1]["status"]["phase"] == "Canceled"
 
 
+def test_a_canceled_one_is_never_started_by_a_new_workload():
+    ended = handed(status={"phase": "Canceled", "conditions": []})
+    plan = plan_training_job(ended, view(job=child(suspended=True), workload=workload()), NOW)
+    assert [patch.body for patch in plan.patch] == [{"spec": {"active": False}}]
+    assert plan.status is None
+    told = view(job=child(suspended=True), workload=workload(active=False))
+    assert plan_training_job(ended, told, NOW).patch == ()
+
+
 def test_one_that_kueue_has_not_taken_up_is_taken_away_from_it():
     plan, stopping = canceled(job=child(suspended=True))
     (patch,) = plan.patch
