@@ -24,9 +24,10 @@ from urllib.parse import urlsplit
 from trainyard_operator import handlers  # isort: skip # noqa: F401 - before kopf: it keeps heavy clients out of memory
 import kopf
 
-from trainyard_operator.api.names import COMPUTE_CLUSTER, NODE_POOL, REGISTERED_MODEL, TRAINING_JOB, Kind
+from trainyard_operator.api.names import COMPUTE_CLUSTER, NODE_POOL, REGISTERED_MODEL, TRAINING_JOB, WORKLOAD, Kind
 from trainyard_operator.cloud.eks import EksApi
 from trainyard_operator.cloud.groups import PacedNodeGroups
+from trainyard_operator.domain import kueue
 from trainyard_operator.domain.job import PodSettings
 from trainyard_operator.gateway.adapters import BookQueues, KubeSources, StoreRunDirectory
 from trainyard_operator.gateway.metrics import GatewayMetrics
@@ -38,6 +39,7 @@ from trainyard_operator.handlers.watches import LISTED, configure, register_watc
 from trainyard_operator.kube.client import KubeClient
 from trainyard_operator.kube.connection import Connection, ConnectionConfigError, find_connection
 from trainyard_operator.kube.errors import ApiError, NotFound
+from trainyard_operator.runtime import discovery
 from trainyard_operator.runtime.controllers import build_controllers
 from trainyard_operator.runtime.ending import see_to_the_end
 from trainyard_operator.runtime.executor import Executor
@@ -51,7 +53,7 @@ from trainyard_operator.runtime.queues import Queues
 from trainyard_operator.runtime.reconciler import Reconciler
 from trainyard_operator.runtime.resync import Drift, Resync
 from trainyard_operator.runtime.store import Store
-from trainyard_operator.runtime.watched import PLANNED, POOLS, WATCHED, Watched
+from trainyard_operator.runtime.watched import PLANNED, POOLS, WATCHED, WORKLOADS, Watched
 from trainyard_operator.settings import Settings, SettingsError
 from trainyard_operator.storage.errors import StoreError
 from trainyard_operator.storage.models import copy_version
@@ -66,7 +68,6 @@ EXIT_CONFIG = 78
 EXIT_LEADERSHIP = 75
 
 LEASE_BEAT_SECONDS = 30.0
-KARPENTER_SECONDS = 10.0
 STORE_RETRY_SECONDS = (1.0, 2.0, 5.0, 15.0, 60.0)
 # Copies of model files are long and few.
 _MODEL_WORKERS = 4
@@ -102,12 +103,13 @@ class Parts:
     resync: Resync
     memory: Memory
     karpenter: bool
+    no_kueue: str  # why there are no Workloads to follow
     groups: PacedNodeGroups
 
     @property
     def watched(self) -> tuple[Watched, ...]:
         """All that this process follows."""
-        return (*(POOLS if self.karpenter else ()), *WATCHED)
+        return (*(POOLS if self.karpenter else ()), *(() if self.no_kueue else WORKLOADS), *WATCHED)
 
 
 class Process:
@@ -170,8 +172,9 @@ class Process:
         async with asyncio.TaskGroup() as group:
             self._start_workers(parts, tls, group)
             group.create_task(self._resync(parts), name="resync")
-            if not parts.karpenter:
-                group.create_task(self._await_karpenter(client), name="karpenter")
+            missing = self._missing(parts)
+            if missing:
+                group.create_task(self._await(client, missing), name="discovery")
             self._health.ready = True
             await self._watch(parts)
             # Nothing is left to do once kopf has stopped: it was told to, or it could not go on.
@@ -222,15 +225,24 @@ class Process:
             book=book,
             resync=Resync(client=client, store=store, informer=informer),
             memory=Memory(),
-            karpenter=await _has_karpenter(client),
+            karpenter=await discovery.serves(client, NODE_POOL),
+            no_kueue=await self._no_kueue(client),
             groups=groups,
         )
 
-    async def _await_karpenter(self, client: KubeClient) -> None:
-        """End the process once Karpenter has been installed: a new one follows its kinds from the start."""
-        while not await _has_karpenter(client):  # noqa: ASYNC110 - there is nobody who would tell
-            await asyncio.sleep(KARPENTER_SECONDS)
-        log.warning("Karpenter was installed: starting again, to follow its kinds")
+    async def _no_kueue(self, client: KubeClient) -> str:
+        if not self._settings.kueue_enabled:
+            return kueue.SWITCHED_OFF
+        return "" if await discovery.serves(client, WORKLOAD) else kueue.NOT_INSTALLED
+
+    def _missing(self, parts: Parts) -> list[Kind]:
+        wished = {NODE_POOL: not parts.karpenter, WORKLOAD: parts.no_kueue == kueue.NOT_INSTALLED}
+        return [kind for kind, missing in wished.items() if missing]
+
+    async def _await(self, client: KubeClient, kinds: list[Kind]) -> None:
+        """End the process once one of `kinds` has been installed: a new one follows it from the start."""
+        kind = await discovery.appears(client, kinds)
+        log.warning("%s of %s were installed: starting again, to follow them", kind.plural, kind.group)
         self._stop.set()
 
     async def _serve_pods(self, parts: Parts, tls: ServerTls, stack: AsyncExitStack) -> None:
@@ -275,6 +287,7 @@ class Process:
             pods=pods,
             catalogue=settings.sizes,
             karpenter=parts.karpenter,
+            no_kueue=parts.no_kueue,
             groups=parts.groups,
             bucket=settings.s3_bucket,
         )
@@ -370,18 +383,6 @@ def _complain(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         log.debug("%s", context.get("message"))
     else:
         loop.default_exception_handler(context)
-
-
-async def _has_karpenter(client: KubeClient) -> bool:
-    """Return whether the cluster knows Karpenter's kinds; a cluster that does not answer is asked again."""
-    while True:
-        try:
-            return await client.serves(NODE_POOL)
-        except NotFound:
-            return False
-        except ApiError as error:
-            log.warning("asking for Karpenter's kinds failed, trying again: %s", error)
-            await asyncio.sleep(1.0)
 
 
 async def _make_bucket(objects: S3Store) -> None:

@@ -45,6 +45,8 @@ class Settings:
     log_level: str = "INFO"
     run_default_requests: Mapping[str, str] = field(default_factory=dict)
     sizes: Catalogue = field(default_factory=Catalogue)
+    # Whether runs may be handed to Kueue, which takes rights on its Workloads.
+    kueue_enabled: bool = False
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
@@ -82,6 +84,7 @@ class Settings:
             log_level=read.choice("LOG_LEVEL", LOG_LEVELS, default="INFO"),
             run_default_requests=read.quantities("RUN_DEFAULT_REQUESTS"),
             sizes=read.sizes("SIZES"),
+            kueue_enabled=read.choice("KUEUE_ENABLED", ("true", "false"), default="false") == "true",
         )
 
 

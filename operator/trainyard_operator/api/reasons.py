@@ -26,7 +26,7 @@ class Phase(Word):
     """`status.phase` of a TrainingJob: for people; programs should read the conditions."""
 
     PENDING = "Pending", "No pod yet: something that the run needs is missing, or its Job was just created."
-    QUEUED = "Queued", "The run waits in its cluster's queue; `status.queue` says where."
+    QUEUED = "Queued", "The run waits in its cluster's queue, where `status.queue` says its place, or for Kueue."
     PROVISIONING = "Provisioning", "A pod exists; it waits for a node, or fetches its image, source and inputs."
     RUNNING = "Running", "The entry script is running."
     FINALIZING = "Finalizing", "The script has ended; outputs are being saved or models registered."
@@ -44,7 +44,7 @@ class TrainingJobCondition(Word):
     COMPLETE = "Complete", "True once everything is done: wait for it with `kubectl wait --for=condition=Complete`."
     FAILED = "Failed", "True once the run has ended without success; the reason says what went wrong."
     CANCELED = "Canceled", "True once the run was stopped because of `spec.cancel`."
-    ADMITTED = "Admitted", "True once the run's cluster has let it in; False while it waits in the queue."
+    ADMITTED = "Admitted", "True once the run's cluster, or Kueue, has let it in; False while it waits in the queue."
     OUTPUTS_SAVED = "OutputsSaved", "True once the outputs are in the object store together with their manifest."
     MODEL_REGISTERED = "ModelRegistered", "True once every entry of `spec.models` has a model version that is Ready."
 
@@ -73,7 +73,12 @@ class TrainingJobReason(Word):
         "ProvisioningTimeout",
         "No node came in `spec.provisioningTimeoutSeconds` of the cluster; the run keeps its place and is tried again.",
     )
-    ADMITTED = "Admitted", "The run's cluster has let it in."
+    WAITING_FOR_KUEUE = "WaitingForKueue", "Kueue has not let the run in; the message repeats its words."
+    KUEUE_NOT_FOUND = (
+        "KueueNotFound",
+        "The run is handed to Kueue, which is not installed or not followed; the run waits until it is.",
+    )
+    ADMITTED = "Admitted", "The run's cluster, or Kueue, has let it in."
     NODES_PREPARING = "NodesPreparing", "The cluster brings a node for the run; the message says how many are ready."
     INSUFFICIENT_CAPACITY = (
         "InsufficientCapacity",

@@ -21,6 +21,7 @@ from trainyard_operator.domain.cluster_status import Shortage, Supply, build_sta
 from trainyard_operator.domain.conditions import Condition, merge
 from trainyard_operator.domain.job import PodSettings
 from trainyard_operator.domain.keepers import keepers
+from trainyard_operator.domain.kueue import is_kueues_job
 from trainyard_operator.domain.plan import Deletion, Event, Patch, Plan
 from trainyard_operator.domain.queueing import Entry, Queue, admissions, next_look
 from trainyard_operator.providers.autoscaler import AutoscalerSeen
@@ -87,7 +88,7 @@ def plan_compute_cluster(parent: Mapping[str, Any], view: ClusterView, now: date
     keeping = _keep(parent, cluster, provider, view)
     if isinstance(keeping, Patch):
         patches.append(keeping)
-    late = [unplaced for unplaced in view.unplaced if _is_late(unplaced, cluster, now)]
+    late = [unplaced for unplaced in _own(view) if _is_late(unplaced, cluster, now)]
     patches += [_suspend(unplaced, now) for unplaced in late]
     # By what is known now: nobody looks again because of a status that this very plan is about to write.
     closed = cluster.spec.paused or trouble is not None
@@ -136,7 +137,7 @@ def _keep(
 def _look_again(cluster: Cluster, view: ClusterView, others: Sequence[float | None], now: datetime) -> float | None:
     deadlines = [
         max(0.1, (u.since + timedelta(seconds=cluster.spec.provisioning_seconds) - now).total_seconds())
-        for u in view.unplaced
+        for u in _own(view)
     ]
     claims, seconds = view.surroundings.claims, cluster.spec.provisioning_seconds
     machine = until_overdue(claims, nodes=view.nodes, seconds=seconds, now=now)
@@ -148,6 +149,11 @@ def _look_again(cluster: Cluster, view: ClusterView, others: Sequence[float | No
 
 def _earliest(*wishes: float | None) -> float | None:
     return min((wish for wish in wishes if wish is not None), default=None)
+
+
+def _own(view: ClusterView) -> list[Unplaced]:
+    """Return who goes back to the cluster's own queue where no node comes; what Kueue lets in it takes back itself."""
+    return [unplaced for unplaced in view.unplaced if not is_kueues_job(unplaced.job)]
 
 
 def _is_late(unplaced: Unplaced, cluster: Cluster, now: datetime) -> bool:

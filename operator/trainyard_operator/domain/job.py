@@ -61,9 +61,14 @@ class Berth:
 
 
 def build_job(
-    *, parent: Mapping[str, Any], spec: TrainingJobSpec, berth: Berth | None, settings: PodSettings
+    *,
+    parent: Mapping[str, Any],
+    spec: TrainingJobSpec,
+    berth: Berth | None,
+    settings: PodSettings,
+    handed: Mapping[str, str] | None = None,
 ) -> JsonObject:
-    """Return the Job of `parent`.
+    """Return the Job of `parent`; with the labels `handed` somebody else decides when it starts.
 
     One pod at a time (`podReplacementPolicy: Failed`), and a pod lost with its node does not count as a failure of
     the script (`podFailurePolicy` ignores `DisruptionTarget`): the Job controller then makes another one.
@@ -81,11 +86,12 @@ def build_job(
         "metadata": {
             "name": job_name(meta["name"], meta["uid"]),
             "namespace": meta["namespace"],
-            "labels": labels,
+            # Not on the pod: Kueue would queue it a second time.
+            "labels": {**labels, **(handed or {})},
             "ownerReferences": [owner_reference(parent)],
         },
         "spec": {
-            "suspend": berth is not None and not berth.open,
+            "suspend": bool(handed) or (berth is not None and not berth.open),
             "backoffLimit": 0,
             "completions": 1,
             "parallelism": 1,

@@ -18,11 +18,14 @@ from trainyard_operator.api.training_job import TrainingJobSpec
 from trainyard_operator.domain.admission import Gate, capacity_of, demand_of, serves
 from trainyard_operator.domain.conditions import is_true, shorten
 from trainyard_operator.domain.job import Berth, build_job
+from trainyard_operator.domain.kueue import carried_labels, is_kueues
+from trainyard_operator.domain.kueue import gate_of as kueue_gate
+from trainyard_operator.domain.kueue import missing as missing_kueue
 from trainyard_operator.domain.plan import Plan
 from trainyard_operator.domain.pod import IMAGE_TROUBLE, PodFacts, newest
-from trainyard_operator.domain.run_cancel import cancel, why_canceled
+from trainyard_operator.domain.run_cancel import cancel, keep_stopped, why_canceled
 from trainyard_operator.domain.run_ending import Failure, deciding_pod, failure_of, has_finished
-from trainyard_operator.domain.run_facts import known, written
+from trainyard_operator.domain.run_facts import gatekeeper, known, written
 from trainyard_operator.domain.run_models import Registration, registration
 from trainyard_operator.domain.run_status import Standing, is_complete
 from trainyard_operator.domain.run_view import RunView, SavedRun, StoreTrouble
@@ -37,10 +40,10 @@ JsonObject = dict[str, Any]
 def plan_training_job(parent: Mapping[str, Any], view: RunView, now: datetime) -> Plan:
     """Return the next step of a run. The plan of a run that has ended is empty unless `spec.models` has grown."""
     old: Mapping[str, Any] = parent.get("status") or {}
-    wishes = parent["spec"].get("models")
+    wishes, phase = parent["spec"].get("models"), old.get("phase")
     grown = isinstance(wishes, list) and len(wishes) > len(old.get("models") or ())
-    if old.get("phase") in {Phase.FAILED, Phase.CANCELED} or (is_complete(old) and not grown):
-        return Plan()
+    if phase in {Phase.FAILED, Phase.CANCELED} or (is_complete(old) and not grown):
+        return keep_stopped(view) if phase == Phase.CANCELED else Plan()
     try:
         spec = TrainingJobSpec.parse(parent["spec"])
     except SpecError as error:
@@ -50,7 +53,12 @@ def plan_training_job(parent: Mapping[str, Any], view: RunView, now: datetime) -
     if view.job is not None and has_finished(view.job):
         return _end(parent, spec, view, now)
     canceled = why_canceled(spec, view)
-    return cancel(parent, spec, view, now, canceled) if canceled else _go_on(parent, spec, view, now)
+    if canceled:
+        return cancel(parent, spec, view, now, canceled)
+    if is_kueues(parent, view.job):
+        gate = kueue_gate(run=parent, job=view.job, workload=view.workload, no_kueue=view.no_kueue)
+        view = replace(view, gate=gate)
+    return _go_on(parent, spec, view, now)
 
 
 def _go_on(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView, now: datetime) -> Plan:
@@ -64,6 +72,10 @@ def _go_on(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView, now:
 
 
 def _begin(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView, now: datetime) -> Plan:
+    try:
+        handed = carried_labels(parent)
+    except SpecError as error:
+        return written(parent, view, now, _failed(parent, Failure(reason=Reason.INVALID_SPEC, message=str(error))))
     missing = _missing(parent, spec, view)
     if isinstance(missing, Failure):
         return written(parent, view, now, _failed(parent, missing))
@@ -71,7 +83,7 @@ def _begin(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView, now:
         return written(
             parent, view, now, replace(missing, models_wished=bool(spec.models)), look_again=LOOK_AGAIN_SECONDS
         )
-    job = build_job(parent=parent, spec=spec, berth=_berth(spec, view), settings=view.settings)
+    job = build_job(parent=parent, spec=spec, berth=_berth(spec, view), settings=view.settings, handed=handed)
     name = job["metadata"]["name"]
     standing = Standing(
         phase=Phase.PROVISIONING,
@@ -80,7 +92,7 @@ def _begin(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView, now:
         job_name=name,
         logs_uri=view.places.logs_uri,
         models_wished=bool(spec.models),
-        clustered=spec.cluster_name is not None,
+        gatekeeper=gatekeeper(parent, spec, view),
     )
     if view.gate is not None and not view.gate.open:
         standing = _queued(standing, view.gate)
@@ -103,7 +115,14 @@ def _queued(standing: Standing, gate: Gate) -> Standing:
 
 
 def _missing(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView) -> Standing | Failure | None:
-    return _missing_cluster(parent, spec, view) or _missing_source(parent, spec, view)
+    return _missing_cluster(parent, spec, view) or _missing_kueue(parent, view) or _missing_source(parent, spec, view)
+
+
+def _missing_kueue(parent: Mapping[str, Any], view: RunView) -> Standing | None:
+    if not view.no_kueue or not is_kueues(parent, None):
+        return None
+    # A Job made now could neither be told about nor, once Kueue has started it, be stopped for good.
+    return Standing(phase=Phase.PENDING, reason=Reason.KUEUE_NOT_FOUND, message=missing_kueue(view.no_kueue))
 
 
 def _missing_cluster(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView) -> Standing | None:

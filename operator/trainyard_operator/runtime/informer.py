@@ -23,6 +23,7 @@ from trainyard_operator.api.names import (
     REGISTERED_MODEL,
     TRAINING_JOB,
     TRAINING_JOB_LABEL,
+    WORKLOAD,
     Kind,
     cluster_of,
     pool_name,
@@ -133,8 +134,8 @@ def affected(change: Change, *, store: Store, book: QueueBook) -> Iterable[tuple
     elif change.kind == REGISTERED_MODEL:
         yield _key(REGISTERED_MODEL, change.object), 0.0
         yield from _runs_of_versions(change)
-    elif change.kind == JOB:
-        yield from _owners(change)
+    elif change.kind in {JOB, WORKLOAD}:
+        yield from _runs_of_jobs(change, store)
     elif change.kind == POD:
         metadata = change.object["metadata"]
         name = (metadata.get("labels") or {}).get(TRAINING_JOB_LABEL)
@@ -263,8 +264,17 @@ def _versions(model: JsonObject | None) -> dict[Any, JsonObject]:
     return {entry.get("version"): entry for entry in versions}
 
 
-def _owners(change: Change) -> Iterable[tuple[Key, float]]:
-    metadata = change.object["metadata"]
+def _runs_of_jobs(change: Change, store: Store) -> Iterable[tuple[Key, float]]:
+    if change.kind == JOB:
+        yield from _owners(change.object)
+    elif _without_version(change.old) != _without_version(change.new):
+        owners = change.object["metadata"].get("ownerReferences") or ()
+        for job in (store.by_uid(JOB, owner["uid"]) for owner in owners):
+            yield from _owners(job) if job is not None else ()
+
+
+def _owners(job: JsonObject) -> Iterable[tuple[Key, float]]:
+    metadata = job["metadata"]
     for owner in metadata.get("ownerReferences") or ():
         if owner.get("kind") == TRAINING_JOB.kind:
             yield Key(TRAINING_JOB.plural, metadata.get("namespace") or "", owner["name"]), 0.0

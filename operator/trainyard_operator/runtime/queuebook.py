@@ -22,6 +22,7 @@ from trainyard_operator.api.training_job import TrainingJobSpec
 from trainyard_operator.domain.admission import ENDED, Gate, Standing, capacity_of, entry_of, gate_of, serves
 from trainyard_operator.domain.conditions import parse_timestamp
 from trainyard_operator.domain.fairness import DEFAULT_SECONDS, Usage, fair_order
+from trainyard_operator.domain.kueue import is_kueues_job
 from trainyard_operator.domain.queueing import (
     MOST_MEASURED,
     TOLD,
@@ -230,7 +231,7 @@ class QueueBook:
         admitted = not (jobs[0].get("spec") or {}).get("suspend")
         if admitted:
             self._claims.pop(uid, None)
-        elif (run.get("spec") or {}).get("cancel"):
+        elif (run.get("spec") or {}).get("cancel") or is_kueues_job(jobs[0]):
             return None
         return _Spot(key=key, entry=entry, admitted=admitted)
 

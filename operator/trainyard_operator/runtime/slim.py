@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from trainyard_operator.api.names import DEPLOYMENT, JOB, NODE, NODE_CLAIM, POD, TRAINING_JOB, Kind
+from trainyard_operator.api.names import DEPLOYMENT, JOB, NODE, NODE_CLAIM, POD, TRAINING_JOB, WORKLOAD, Kind
 
 JsonObject = dict[str, Any]
 
@@ -108,6 +108,14 @@ def _node_claim(obj: JsonObject) -> JsonObject:
     return {"status": {**kept, **({"conditions": up} if up else {})}}
 
 
+def _workload(obj: JsonObject) -> JsonObject:
+    spec, status = obj.get("spec") or {}, obj.get("status") or {}
+    return {
+        "spec": {name: spec[name] for name in ("active",) if name in spec},
+        "status": {name: status[name] for name in ("conditions", "admissionChecks") if name in status},
+    }
+
+
 def _without_heartbeat(condition: JsonObject) -> JsonObject:
     # Kubelets renew the heartbeat of every condition every few minutes, and nothing has changed.
     return {name: condition[name] for name in ("type", "status", "reason", "message") if name in condition}
@@ -120,4 +128,5 @@ _CUTS: dict[str, Callable[[JsonObject], JsonObject]] = {
     NODE.plural: _node,
     NODE_CLAIM.plural: _node_claim,
     DEPLOYMENT.plural: _deployment,
+    WORKLOAD.plural: _workload,
 }

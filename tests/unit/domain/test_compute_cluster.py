@@ -339,6 +339,15 @@ def test_a_run_that_finds_no_node_in_time_goes_back_to_the_queue_and_waits_longe
     assert '"times": 2, "until": "2026-11-23T12:01:00Z"' in next(iter(second.body["metadata"]["annotations"].values()))
 
 
+def test_a_run_that_kueue_let_in_is_not_taken_back_by_the_cluster():
+    parent = held(provisioningTimeoutSeconds=60)
+    late = unplaced("a", 61)
+    late.job["metadata"]["labels"] = {"kueue.x-k8s.io/queue-name": "team"}
+    plan = plan_compute_cluster(parent, seen(parent, queue=Queue(admitted={"uid-a": late.entry}), unplaced=[late]), NOW)
+    assert plan.patch == ()
+    assert plan.requeue_after == 5
+
+
 def test_while_a_run_waits_for_a_node_the_provider_is_asked_again_and_its_words_are_kept_once():
     parent = held()
     said = Shortage(code="InsufficientCapacity", message="no m5.large in zone a", first=NOW, last=NOW, count=3)

@@ -39,6 +39,7 @@ EVERYTHING = {
     "affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}},
     "podAnnotations": {"example.com/team": "ml"},
     "priorityClassName": "system-cluster-critical",
+    "kueue": {"enabled": True},
     "metrics": {
         "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}, "interval": "15s"},
         "rules": {

@@ -38,6 +38,7 @@ CHANGES = {
     "crds.enabled": False,
     "crds.keep": False,
     "userRoles.enabled": False,
+    "kueue.enabled": True,
     "metrics.serviceMonitor.enabled": True,
     "metrics.serviceMonitor.labels": {"release": "prometheus"},
     "metrics.serviceMonitor.interval": "15s",

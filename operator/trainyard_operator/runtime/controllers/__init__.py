@@ -27,12 +27,15 @@ def build_controllers(  # noqa: PLR0913 - the composition root of the reconciler
     pods: PodSettings,
     catalogue: Catalogue,
     karpenter: bool,
+    no_kueue: str,
     groups: NodeGroups,
     bucket: str,
 ) -> tuple[Controller, ...]:
     """Return the controllers of all kinds."""
     return (
-        TrainingJobController(store=store, book=book, client=client, objects=objects, settings=pods, bucket=bucket),
+        TrainingJobController(
+            store=store, book=book, client=client, objects=objects, settings=pods, bucket=bucket, no_kueue=no_kueue
+        ),
         ComputeClusterController(
             store=store,
             book=book,

@@ -14,12 +14,14 @@ from trainyard_operator.api.names import (
     POD,
     REGISTERED_MODEL,
     TRAINING_JOB,
+    WORKLOAD,
     cluster_of,
     object_name,
 )
 from trainyard_operator.api.reasons import Phase
 from trainyard_operator.domain.admission import ENDED
 from trainyard_operator.domain.job import PodSettings
+from trainyard_operator.domain.kueue import is_kueues
 from trainyard_operator.domain.plan import Plan
 from trainyard_operator.domain.run_ending import has_finished
 from trainyard_operator.domain.run_view import ConfigMapSource, Places, RunView, SavedRun, StoreTrouble
@@ -52,7 +54,9 @@ class TrainingJobController:
         objects: ObjectStore,
         settings: PodSettings,
         bucket: str,
+        no_kueue: str,
     ) -> None:
+        self._no_kueue = no_kueue
         self._store = store
         self._book = book
         self._client = client
@@ -68,9 +72,9 @@ class TrainingJobController:
         jobs = self._store.children(JOB, uid)
         job = jobs[0] if jobs else None
         live = self._store.live.get(uid)
-        saved, models = await self._saved(parent, job), self._models(namespace, spec)
         key = cluster_of(parent)
         cluster = self._store.get(COMPUTE_CLUSTER, *key) if key else None
+        saved, models = await self._saved(parent, job, cluster), self._models(namespace, spec)
         return RunView(
             settings=self._settings,
             places=Places(
@@ -81,6 +85,8 @@ class TrainingJobController:
             pods=self._store.children(POD, job["metadata"]["uid"]) if job else (),
             cluster=cluster,
             machines=self._book.understand(cluster) if cluster else "",
+            workload=self._workload(job),
+            no_kueue=self._no_kueue,
             source=await self._source(namespace, spec) if job is None and not status.get("jobName") else None,
             live=live.report if live else None,
             source_sha256=live.source_sha256 if live else None,
@@ -95,7 +101,8 @@ class TrainingJobController:
 
         Its cluster's slots are looked at and taken here, with no waiting in between: nobody else can take the same.
         """
-        if view.cluster is not None and isinstance(view.machines, Cluster):
+        own = not is_kueues(parent, view.job)
+        if own and view.cluster is not None and isinstance(view.machines, Cluster):
             gate = self._book.gate(parent, dict(view.cluster), view.machines, now=now)
             view = replace(view, gate=gate)
         plan = plan_training_job(parent, view, now)
@@ -108,6 +115,10 @@ class TrainingJobController:
             else:
                 self._last_write[uid] = datetime.now(UTC)
         return plan
+
+    def _workload(self, job: JsonObject | None) -> JsonObject | None:
+        found = self._store.children(WORKLOAD, job["metadata"]["uid"]) if job else ()
+        return found[0] if found else None
 
     def _claim(self, parent: JsonObject, machines: Cluster | str) -> None:
         entry = self._book.entry(parent)
@@ -140,15 +151,18 @@ class TrainingJobController:
             return ConfigMapSource(files=None)
         return ConfigMapSource(files=frozenset((config_map.get("data") or {}) | (config_map.get("binaryData") or {})))
 
-    async def _saved(self, parent: JsonObject, job: JsonObject | None) -> SavedRun | StoreTrouble | None:
+    async def _saved(
+        self, parent: JsonObject, job: JsonObject | None, cluster: JsonObject | None
+    ) -> SavedRun | StoreTrouble | None:
         status = parent.get("status") or {}
         if status.get("phase") in {Phase.FAILED, Phase.CANCELED}:
             return None
         wished = len(_model_names(_mapping(parent.get("spec"))))
         later = status.get("phase") == Phase.COMPLETED and wished > len(status.get("models") or ())
         ended = status.get("phase") != Phase.COMPLETED and job is not None and has_finished(job)
-        # A run that was canceled while it ran has saved what there was.
+        # A run that was canceled while it ran has saved what there was; one that Kueue took off its node begins anew.
         stopped = bool(status.get("startTime")) and job is not None and bool((job.get("spec") or {}).get("suspend"))
+        stopped = stopped and _is_canceled(parent, cluster)
         if not (later or ended or stopped):
             return None
         meta = parent["metadata"]
@@ -167,6 +181,12 @@ def _model_names(spec: Mapping[str, Any]) -> list[str]:
     wishes = spec.get("models")
     names = [_mapping(wish).get("name") for wish in wishes] if isinstance(wishes, list) else []
     return [name for name in names if isinstance(name, str)]
+
+
+def _is_canceled(run: JsonObject, cluster: JsonObject | None) -> bool:
+    return bool(_mapping(run.get("spec")).get("cancel")) or bool(
+        (cluster or {"metadata": {}})["metadata"].get("deletionTimestamp")
+    )
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
