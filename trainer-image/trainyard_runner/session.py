@@ -20,6 +20,7 @@ from trainyard.uploads import open_regular, put_file
 from trainyard_runner.gateway import Clients
 from trainyard_runner.logs import LogShipper, LogSpool
 from trainyard_runner.metrics import MetricsTail
+from trainyard_runner.outcome import called_off
 from trainyard_runner.outputs import OutputsError, save_outputs
 from trainyard_runner.report import Reporter
 from trainyard_runner.software import software
@@ -81,6 +82,8 @@ class Session:
         The manifest is written after all that it speaks of, and the termination message after the manifest.
         """
         self._metrics.poll(limit=None)
+        record = self._metrics.record
+        outcome = called_off(outcome, script=self._document["entryScript"], words=record.failure)
         self._state, self._message = "Finalizing", "saving outputs"
         # Should the pod be killed before the end, this much is known of it.
         self._terminate(outcome, unsaved="the pod was stopped before the outputs were saved")
@@ -137,6 +140,13 @@ class Session:
             warnings=self._warnings.listed(),
             environment=software(),
         )
+        record = self._metrics.record
+        if record.tags:
+            manifest["tags"] = record.tags
+        if record.properties:
+            manifest["properties"] = record.properties
+        if record.models:
+            manifest["models"] = record.models
         content = canonical_json(manifest)
         digest = hashlib.sha256(content).hexdigest()
         upload = Upload.of_bytes(MANIFEST, content, sha256=digest)
@@ -178,6 +188,8 @@ class Session:
         report: Report = {"state": self._state, "metrics": metrics}
         if progress is not None:
             report["progress"] = progress
+        if self._metrics.record.tags:
+            report["tags"] = dict(self._metrics.record.tags)
         if self._message:
             report["message"] = self._message
         return report
