@@ -19,6 +19,7 @@ from trainyard.contract import (
     Report,
     check_relative_path,
 )
+from trainyard.record import check_tags
 from trainyard_operator.domain.conditions import shorten
 from trainyard_operator.domain.metrics import bounded
 from trainyard_operator.gateway.errors import Refusal, bad_request
@@ -119,6 +120,11 @@ def parse_report(body: bytes) -> Report:
         report["progress"] = _progress(document["progress"])
     if document.get("message") is not None:
         report["message"] = _message(document, "message")
+    if document.get("tags") is not None:
+        try:
+            report["tags"] = check_tags(document["tags"], what="tags")
+        except ValueError as error:
+            raise bad_request(str(error), field="tags") from error
     return report
 
 

@@ -141,6 +141,8 @@ def report(**over):
         pytest.param(report(progress={"percent": True}), "progress.percent", id="percent-as-boolean"),
         pytest.param(report(progress={"etaSeconds": 10**400}), "progress.etaSeconds", id="endless"),
         pytest.param(report(progress={"message": 1}), "progress.message", id="message-no-text"),
+        pytest.param(report(tags=["a"]), "tags", id="tags-no-object"),
+        pytest.param(report(tags={"a": "x" * 257}), "tags", id="tag-too-long"),
         pytest.param(report(message=[]), "message", id="report-message-no-text"),
     ],
 )
