@@ -60,6 +60,10 @@ MAX_DESCRIPTION_CHARS: Final = 2048
 
 MANIFEST: Final = "manifest.json"
 METRICS_HISTORY: Final = "metrics.jsonl"
+# A run's log: the whole as one object once the script has ended, until then its parts in the order of their names.
+TRAIN_LOG: Final = "logs/train.log"
+LOG_PARTS: Final = "logs/train/"
+PREPARE_LOG: Final = "logs/prepare.log"
 RUN_MANIFEST_SCHEMA: Final = "trainyard.dev/run-manifest/v1"
 MODEL_MANIFEST_SCHEMA: Final = "trainyard.dev/model-manifest/v1"
 
@@ -142,6 +146,13 @@ class ModelWish(TypedDict):
     path: str
     description: NotRequired[str]
     tags: NotRequired[dict[str, str]]
+
+
+class DeleteGrant(TypedDict):
+    """One object that may be deleted."""
+
+    path: str
+    url: str
 
 
 class Report(TypedDict):

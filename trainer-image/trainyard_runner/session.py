@@ -18,12 +18,13 @@ from trainyard.patience import PATIENCE_SECONDS, TransferError, Unavailable
 from trainyard.transfer import Upload
 from trainyard.uploads import open_regular, put_file
 from trainyard_runner.gateway import Clients
-from trainyard_runner.logs import LogShipper, LogSpool
+from trainyard_runner.logs import LogShipper
 from trainyard_runner.metrics import MetricsTail
 from trainyard_runner.outcome import called_off
 from trainyard_runner.outputs import OutputsError, save_outputs
 from trainyard_runner.report import Reporter
 from trainyard_runner.software import software
+from trainyard_runner.spool import LogSpool
 from trainyard_runner.tee import Tee
 from trainyard_runner.termination import termination, write_termination
 from trainyard_runner.warnings import Warnings, tell
@@ -53,7 +54,12 @@ class Session:
         self._warnings = Warnings()
         self._clients = Clients(environ=environ, layout=layout)
         self._spool = LogSpool(layout.log_spool)
-        self._shipper = LogShipper(spool=self._spool, gateway=self._clients.gateway, store=self._clients.store)
+        self._shipper = LogShipper(
+            spool=self._spool,
+            prepare_log=layout.prepare_log,
+            gateway=self._clients.gateway,
+            store=self._clients.store,
+        )
         self._metrics = MetricsTail(layout.metrics_file, warnings=self._warnings)
         self._reporter = Reporter(gateway=self._clients.reports, snapshot=self._snapshot)
         self._state = "Running"

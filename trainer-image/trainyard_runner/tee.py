@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from trainyard_runner.lines import LineFolder
 
 if TYPE_CHECKING:
-    from trainyard_runner.logs import LogSpool
+    from trainyard_runner.spool import LogSpool
     from trainyard_runner.warnings import Warnings
 
 READ_BYTES = 64 * 1024
