@@ -191,6 +191,8 @@ class Session:
     def _snapshot(self) -> Report:
         self._metrics.poll()
         metrics, progress = self._metrics.state()
+        if progress is None and self._tee is not None:
+            progress = self._tee.progress
         report: Report = {"state": self._state, "metrics": metrics}
         if progress is not None:
             report["progress"] = progress
