@@ -20,7 +20,7 @@ from trainyard.uploads import in_parallel, put_file
 from trainyard_runner.spool import PART_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
     from typing import BinaryIO
 
@@ -51,9 +51,10 @@ class LogShipper(threading.Thread):
 
     def run(self) -> None:
         """Ship every few seconds; at the end all of it."""
+        self._try(self._save_prepare_log)
         while not self._stopping.wait(SHIP_SECONDS):
-            self._try_to_ship()
-        self._try_to_ship()
+            self._try(self._ship)
+        self._try(self._save_all)
 
     def finish(self, *, seconds: float) -> str | None:
         """Wait at most `seconds` until everything is saved; return None if it is, or why something is not."""
@@ -64,21 +65,27 @@ class LogShipper(threading.Thread):
             return "the object store was away for too long"
         return str(self._trouble) if self._trouble else None
 
-    def _try_to_ship(self) -> None:
+    def _try(self, step: Callable[[], None]) -> None:
         try:
-            if self._prepare_log is not None:
-                put_log(PREPARE_LOG, [self._prepare_log], gateway=self._gateway, store=self._store)
-                self._prepare_log = None
-            whole = self._spool.whole() if self._stopping.is_set() else None
-            if whole is None:
-                self._ship()
-            else:
-                put_log(TRAIN_LOG, whole, gateway=self._gateway, store=self._store)
-                self._remove_parts()
+            step()
             self._trouble = None
         except (TransferError, OSError) as trouble:
             # Nothing is lost yet: the next round begins with the same part.
             self._trouble = trouble
+
+    def _save_prepare_log(self) -> None:
+        if self._prepare_log is not None:
+            put_log(PREPARE_LOG, [self._prepare_log], gateway=self._gateway, store=self._store)
+            self._prepare_log = None
+
+    def _save_all(self) -> None:
+        self._save_prepare_log()
+        whole = self._spool.whole()
+        if whole is None:
+            self._ship()
+        else:
+            put_log(TRAIN_LOG, whole, gateway=self._gateway, store=self._store)
+            self._remove_parts()
 
     def _ship(self) -> None:
         while True:
