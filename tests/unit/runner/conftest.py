@@ -167,7 +167,8 @@ class Pod:
         objects = dict(self.yard.store.objects)
         if contract.TRAIN_LOG in objects:
             return objects[contract.TRAIN_LOG].decode()
-        return b"".join(objects[key] for key in self.log_parts()).decode()
+        parts = sorted(key for key in objects if key.startswith(contract.LOG_PARTS))
+        return b"".join(objects[key] for key in parts).decode()
 
     def log_parts(self) -> list[str]:
         """Return the keys of the log's parts."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 
 import pytest
 
+from tests.support.fake_yard import DROP
 from trainyard import contract
 
 PRINTS = [
@@ -94,6 +96,28 @@ for _ in range(3):
     assert pod.wait() == 0
     assert len(parts) == 3
     assert pod.saved_log() == ("z" * 300_000 + "\n") * 3
+
+
+def test_a_reader_sees_each_line_once_at_any_time_over_a_store_that_fails_now_and_then(pod):
+    script = """
+import time
+for number in range(60_000):
+    if number % 6_000 == 0:
+        time.sleep(0.4)
+    print(f"{number:06d} " + "y" * 92)
+"""
+    faults = itertools.cycle([503, None, DROP, None, None])
+    pod.yard.store.fault = lambda method, path: next(faults) if path.startswith("logs/") else None
+    pod.prepared(script).start()
+    seen = []
+    while pod.process.poll() is None:
+        seen.append(pod.saved_log())
+        time.sleep(0.05)
+    whole = "".join(f"{number:06d} " + "y" * 92 + "\n" for number in range(60_000))
+    assert pod.saved_log() == whole
+    assert all(whole.startswith(log) for log in seen)
+    assert len({len(log) for log in seen}) > 2
+    assert pod.log_parts() == []
 
 
 def test_the_state_of_a_bar_is_shown_now_and_then(pod, wait_until):
