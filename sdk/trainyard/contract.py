@@ -32,6 +32,7 @@ OUTPUTS: Final = "outputs"
 ENV_GATEWAY: Final = "TRAINYARD_GATEWAY"  # https://host:port
 ENV_CA: Final = "TRAINYARD_CA"  # PEM of the gateway's certificate authority
 ENV_METRICS_FILE: Final = "TRAINYARD_METRICS_FILE"  # JSON lines that the script may append, in any language
+ENV_OUTPUTS: Final = "TRAINYARD_OUTPUTS"  # the folder whose files are saved, wherever the script is by now
 ENV_RUN_NAME: Final = "TRAINYARD_RUN_NAME"
 ENV_RUN_NAMESPACE: Final = "TRAINYARD_RUN_NAMESPACE"
 ENV_RUN_UID: Final = "TRAINYARD_RUN_UID"
@@ -50,13 +51,25 @@ MAX_PATH_BYTES: Final = 1024
 MAX_GRANTS: Final = 500
 MAX_OUTPUT_FILES: Final = 20_000
 MAX_WARNINGS: Final = 20
+MAX_TAGS: Final = 32
+MAX_TAG_KEY_CHARS: Final = 128
+MAX_TAG_CHARS: Final = 256
+MAX_MODELS_OF_SCRIPT: Final = 16
+MAX_MODEL_NAME_CHARS: Final = 255
+MAX_DESCRIPTION_CHARS: Final = 2048
 
 MANIFEST: Final = "manifest.json"
 METRICS_HISTORY: Final = "metrics.jsonl"
+# A run's log: the whole as one object once the script has ended, until then its parts in the order of their names.
+TRAIN_LOG: Final = "logs/train.log"
+LOG_PARTS: Final = "logs/train/"
+PREPARE_LOG: Final = "logs/prepare.log"
 RUN_MANIFEST_SCHEMA: Final = "trainyard.dev/run-manifest/v1"
 MODEL_MANIFEST_SCHEMA: Final = "trainyard.dev/model-manifest/v1"
 
 MetricValue = Union[float, int, str]
+# How JSON, which has no such numbers, is made to hold them.
+NOT_FINITE: Final = frozenset({"NaN", "Infinity", "-Infinity"})
 
 
 class OutputFile(TypedDict):
@@ -126,11 +139,28 @@ class PutGrant(TypedDict):
     headers: dict[str, str]
 
 
+class ModelWish(TypedDict):
+    """A model that a script wants to have registered once it has succeeded; `path` is below ``outputs``."""
+
+    name: str
+    path: str
+    description: NotRequired[str]
+    tags: NotRequired[dict[str, str]]
+
+
+class DeleteGrant(TypedDict):
+    """One object that may be deleted."""
+
+    path: str
+    url: str
+
+
 class Report(TypedDict):
     """What the runner tells while a run is going: always the whole state, never a difference."""
 
     state: str  # Preparing | Running | Finalizing
     metrics: dict[str, MetricValue]
+    tags: NotRequired[dict[str, str]]
     progress: NotRequired[Progress]
     message: NotRequired[str]
 
@@ -148,6 +178,10 @@ class RunManifest(TypedDict):
     outputs: list[OutputFile]
     warnings: list[str]
     environment: dict[str, str]
+    # What the script said of itself; absent where it said nothing.
+    tags: NotRequired[dict[str, str]]
+    properties: NotRequired[dict[str, str]]
+    models: NotRequired[list[ModelWish]]
 
 
 class Termination(TypedDict):
@@ -215,15 +249,20 @@ def decode_metric(value: MetricValue) -> float:
         If `value` is a string other than NaN, Infinity and -Infinity.
     """
     if isinstance(value, str):
-        if value not in {"NaN", "Infinity", "-Infinity"}:
+        if value not in NOT_FINITE:
             raise ValueError(f"not a metric value: {value!r}")
         return float(value)
     return value
 
 
+def printable(text: str) -> str:
+    """Return `text` with a space for each control character and each half of a character, and none around it."""
+    return "".join(c if unicodedata.category(c) not in {"Cc", "Cs"} else " " for c in text).strip()
+
+
 def metric_name(name: str) -> str:
     """Return `name` fit for a status: printable, at most 256 bytes of UTF-8, cut with an ellipsis where longer."""
-    clean = "".join(c if unicodedata.category(c) not in {"Cc", "Cs"} else " " for c in str(name)).strip() or "unnamed"
+    clean = printable(str(name)) or "unnamed"
     raw = clean.encode()
     if len(raw) <= MAX_METRIC_NAME_BYTES:
         return clean

@@ -1,14 +1,11 @@
 """The run that a script belongs to: ``Run.get_context().log("accuracy", 0.92)``.
 
 Inside a training pod each call appends one line of JSON to a file that the runner follows; anywhere else the same call
-prints. There is no lock to hold over a fork: a line is one ``write`` to a file opened for appending, which the kernel
-keeps whole whichever thread or process it comes from.
+prints. The names are those of Azure ML's `Run`, as far as they make sense inside a script.
 """
 
 from __future__ import annotations
 
-import json
-import math
 import os
 import sys
 import time
@@ -19,44 +16,82 @@ from trainyard.contract import (
     ENV_METRICS_FILE,
     ENV_RUN_NAME,
     ENV_RUN_UID,
-    encode_metric,
-    metric_name,
+    MAX_MESSAGE_CHARS,
+    MAX_TAGS,
 )
+from trainyard.metrics import MetricLog
+from trainyard.record import check_model, check_tags
+from trainyard.sinks import FileSink, OfflineSink
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Mapping, Sequence
 
-_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode
-# A name is cleaned once; scripts use few, and one that makes up names without end must not fill the memory with them.
-_MAX_REMEMBERED_NAMES = 4096
+    from trainyard.sinks import Sink
 
 
-class Run:
+class Experiment(str):
+    """The name of an experiment, which also has it as its `name`, as Azure ML's experiments do."""
+
+    __slots__ = ()
+
+    @property
+    def name(self) -> str:
+        """The name itself."""
+        return str(self)
+
+
+class Model:
+    """A model that the run registers once its script has succeeded; its version is known only then."""
+
+    __slots__ = ("name", "path")
+
+    def __init__(self, *, name: str, path: str) -> None:
+        self.name = name
+        self.path = path
+
+    def __repr__(self) -> str:
+        return f"Model(name={self.name!r}, path={self.path!r})"
+
+
+class Run(MetricLog):
     """One run. Get it with `Run.get_context`, which works unchanged inside a training pod and outside."""
 
     _current: Run | None = None
 
-    def __init__(self, *, run_id: str, name: str, experiment: str, write: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(self, *, run_id: str, name: str, experiment: str, sink: Sink) -> None:
+        super().__init__(sink=sink)
         self._id = run_id
         self._name = name
-        self._experiment = experiment
-        self._metrics: dict[str, float] = {}
-        self._names: dict[str, str] = {}
-        self._write = write
+        self._experiment = Experiment(experiment)
+        self._said: dict[str, set[str]] = {"tags": set(), "properties": set()}
 
     @staticmethod
-    def get_context() -> Run:
+    def get_context(allow_offline: bool = True, **_kwargs: Any) -> Run:  # noqa: FBT001, FBT002 - Azure ML's signature
         """Return the run that this process belongs to: always the same object.
 
         Returns
         -------
         Run
             In a training pod the run of the TrainingJob; elsewhere an offline run, which prints what it is told.
+
+        Raises
+        ------
+        RuntimeError
+            Outside a training pod, where `allow_offline` is false.
         """
         if Run._current is None:
             path = os.environ.get(ENV_METRICS_FILE)
+            if not path and not allow_offline:
+                raise RuntimeError(
+                    "this process belongs to no run: start it as a TrainingJob, or leave allow_offline as it is"
+                )
             Run._current = _run_of_pod(path) if path else _offline_run()
         return Run._current
+
+    @staticmethod
+    def get_submitted_run(**kwargs: Any) -> Run:
+        """Return what `get_context` returns: its name in the first versions of Azure ML."""
+        return Run.get_context(**kwargs)
 
     @property
     def id(self) -> str:
@@ -69,150 +104,191 @@ class Run:
         return self._name
 
     @property
-    def experiment(self) -> str:
-        """The name of the experiment that the run belongs to."""
+    def experiment(self) -> Experiment:
+        """The name of the experiment that the run belongs to, a text that has a `name` too."""
         return self._experiment
 
-    def log(self, name: str, value: Any, step: int | None = None) -> None:
-        """Record `value` as the latest of the metric `name`.
+    @property
+    def tags(self) -> dict[str, str]:
+        """The tags so far, of all processes of the run."""
+        return self.get_tags()
 
-        Parameters
-        ----------
-        name
-            Any text; names longer than 256 bytes are cut.
-        value
-            A number: int, float, bool, a numpy scalar or whatever else holds exactly one number. NaN and infinities
-            are kept.
-        step
-            Which step or epoch the value belongs to; it is kept in the history of the run.
+    @property
+    def properties(self) -> dict[str, str]:
+        """The properties so far, of all processes of the run."""
+        return self.get_properties()
 
-        Raises
-        ------
-        TypeError
-            If `name` is not text, `value` is not one number or `step` is not a whole number.
-        """
-        clean = self._names.get(name) if isinstance(name, str) else None
-        if clean is None:
-            clean = self._clean(name)
-        number = _number(value, what=f"metric {name!r}")
-        entry: dict[str, Any] = {"metric": clean, "value": encode_metric(number), "time": time.time()}
-        if step is not None:
-            entry["step"] = _whole(step, what=f"the step of metric {name!r}")
-        self._metrics[clean] = number
-        self._write(entry)
+    def __repr__(self) -> str:
+        return f"Run(Experiment: {self._experiment},\nId: {self._id},\nName: {self._name})"
 
-    def progress(self, percent: float, message: str | None = None, eta_seconds: float | None = None) -> None:
-        """Tell how far the run is.
+    def tag(self, key: str, value: Any = None) -> None:
+        """Set one tag: it is shown in the status of the run, and kept in its manifest. None is the empty text."""
+        self.set_tags({key: value})
 
-        Parameters
-        ----------
-        percent
-            From 0 to 100; what lies outside is moved to the nearer end.
-        message
-            One short sentence, such as ``epoch 3 of 10``.
-        eta_seconds
-            How many seconds the rest will take.
+    def set_tags(self, tags: Mapping[str, Any]) -> None:
+        """Set tags; one that is there gets the new value.
 
         Raises
         ------
-        TypeError
-            If `percent` or `eta_seconds` is not a finite number, or `message` is not text.
+        ValueError
+            If a key or a value is too long or no text, or the run would have more than 32.
         """
-        told: dict[str, Any] = {"percent": min(100.0, max(0.0, _finite(percent, what="percent")))}
-        if eta_seconds is not None:
-            told["etaSeconds"] = max(0.0, _finite(eta_seconds, what="eta_seconds"))
-        if message is not None:
-            if not isinstance(message, str):
-                raise TypeError(f"message is {_described(message)}: give text, such as 'epoch 3 of 10'")
-            told["message"] = message
-        self._write({"progress": told, "time": time.time()})
+        self._say("tags", tags)
 
-    def get_metrics(self) -> dict[str, float]:
-        """Return the latest value of each metric that this process has logged."""
-        return dict(self._metrics)
+    def get_tags(self) -> dict[str, str]:
+        """Return the tags so far, of all processes of the run."""
+        return self._heard("tags")
 
-    def _clean(self, name: object) -> str:
-        if not isinstance(name, str):
-            raise TypeError(f"the name of a metric is {_described(name)}: give text, such as 'accuracy'")
-        clean = metric_name(name)
-        if len(self._names) < _MAX_REMEMBERED_NAMES:
-            self._names[name] = clean
-        return clean
+    def add_properties(self, properties: Mapping[str, Any]) -> None:
+        """Add properties, which are kept in the manifest of the run; one that is there cannot be changed.
+
+        Raises
+        ------
+        ValueError
+            If one is there already, a key or a value is too long or no text, or the run would have more than 32.
+        """
+        there = self.get_properties()
+        for key in properties:
+            if key in there:
+                raise ValueError(f"property {key!r} is {there[key]!r} already and cannot be changed: use a tag instead")
+        self._say("properties", properties)
+
+    def get_properties(self) -> dict[str, str]:
+        """Return the properties so far, of all processes of the run."""
+        return self._heard("properties")
+
+    def register_model(
+        self,
+        model_name: str,
+        model_path: str | None = None,
+        tags: Mapping[str, Any] | None = None,
+        description: str | None = None,
+    ) -> Model:
+        """Have something of the outputs registered as a model's next version, once the script has succeeded.
+
+        Parameters
+        ----------
+        model_name
+            The name of the model, as in ``spec.models``.
+        model_path
+            The file or folder, ``outputs/model.pkl`` or ``model.pkl``; where it is not given, the model's name. It has
+            to be there when the script ends, or the run fails with ``ModelPathNotFound``.
+
+        Raises
+        ------
+        ValueError
+            If a name, path or tag cannot be used.
+        """
+        wish = {"name": model_name, "path": model_path or model_name, "description": description, "tags": tags}
+        checked = check_model(wish)
+        self._write({"model": checked, "time": time.time()})
+        return Model(name=checked["name"], path=checked["path"])
+
+    def upload_file(self, name: str, path_or_stream: Any) -> None:
+        """Put a file among the outputs, where `name` says: they are saved when the script ends.
+
+        Raises
+        ------
+        FileExistsError
+            If another file is there.
+        """
+        from trainyard.artifacts import place_file  # noqa: PLC0415
+
+        place_file(self._outputs(), name, path_or_stream)
+
+    def upload_files(self, names: Sequence[str], paths: Sequence[Any]) -> None:
+        """Put files among the outputs, each where its name says.
+
+        Raises
+        ------
+        ValueError
+            If there are not as many names as paths.
+        FileExistsError
+            If another file is there.
+        """
+        if len(names) != len(paths):
+            raise ValueError(f"there are {len(names)} names and {len(paths)} paths: give one name for each path")
+        for name, path in zip(names, paths):
+            self.upload_file(name, path)
+
+    def upload_folder(self, name: str, path: Any) -> None:
+        """Put the files below a folder among the outputs, below where `name` says.
+
+        Raises
+        ------
+        NotADirectoryError
+            If `path` is no folder.
+        FileExistsError
+            If another file is there.
+        """
+        from trainyard.artifacts import place_folder  # noqa: PLC0415
+
+        place_folder(self._outputs(), name, path)
+
+    def complete(self) -> None:
+        """Take back an earlier `fail`; a run that has none completes when its script ends with exit code 0."""
+        self._write({"fail": None, "time": time.time()})
+
+    def fail(self, error_details: Any = None, error_code: Any = None) -> None:
+        """Have the run end as Failed with these words, even if the exit code of the script is 0.
+
+        The script itself goes on: leave it as you see fit.
+        """
+        code = f" ({error_code})" if error_code is not None else ""
+        words = str(error_details) if error_details is not None else "the script called Run.fail"
+        self._write({"fail": {"message": (words + code)[:MAX_MESSAGE_CHARS]}, "time": time.time()})
+
+    def flush(self, timeout_seconds: float = 300) -> None:
+        """Return at once: each call has written what it was told before it returns."""
+
+    def get_file_names(self) -> list[str]:
+        """Return the files that are among the outputs now."""
+        from trainyard.artifacts import file_names  # noqa: PLC0415
+
+        return file_names(self._outputs())
+
+    def get_status(self) -> str:
+        """Return ``Running``: a script that can ask is running."""
+        return "Running"
+
+    def get_details(self) -> dict[str, Any]:
+        """Return who the run is, its tags and properties, and how its script was called."""
+        return {
+            "runId": self._id,
+            "name": self._name,
+            "experiment": str(self._experiment),
+            "status": self.get_status(),
+            "tags": self.get_tags(),
+            "properties": self.get_properties(),
+            "runDefinition": {"script": sys.argv[0] if sys.argv else "", "arguments": sys.argv[1:]},
+        }
+
+    def _say(self, kind: str, pairs: Mapping[str, Any]) -> None:
+        checked = check_tags(pairs, what=kind)
+        if len(self._said[kind] | checked.keys()) > MAX_TAGS:
+            raise ValueError(f"the run has {len(self._said[kind])} {kind}, and may have {MAX_TAGS} at most")
+        self._said[kind] |= checked.keys()
+        if checked:
+            self._write({kind: checked, "time": time.time()})
+
+    def _heard(self, kind: str) -> dict[str, str]:
+        from trainyard.history import said_of  # noqa: PLC0415
+
+        return said_of(self._sink.entries(), kind)
 
 
 def _run_of_pod(path: str) -> Run:
-    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-
-    def append(entry: dict[str, Any]) -> None:
-        os.write(file, _encode(entry).encode() + b"\n")
-
     return Run(
         run_id=os.environ.get(ENV_RUN_UID, ""),
         name=os.environ.get(ENV_RUN_NAME, ""),
         experiment=os.environ.get(ENV_EXPERIMENT, "default"),
-        write=append,
+        sink=FileSink(path),
     )
 
 
 def _offline_run() -> Run:
     script = os.path.basename(sys.argv[0] if sys.argv else "")  # noqa: PTH119 - pathlib costs a script its start
+    sys.stderr.write("trainyard: this script belongs to no run of a cluster; what it logs is printed\n")
     return Run(
-        run_id=f"offline-{os.urandom(8).hex()}", name=script or "offline", experiment="default", write=_print_entry
+        run_id=f"offline-{os.urandom(8).hex()}", name=script or "offline", experiment="default", sink=OfflineSink()
     )
-
-
-def _print_entry(entry: dict[str, Any]) -> None:
-    if "metric" in entry:
-        step = f"  (step {entry['step']})" if "step" in entry else ""
-        line = f"{entry['metric']}: {entry['value']}{step}"
-    else:
-        told = entry["progress"]
-        left = f", {told['etaSeconds']:.0f} s left" if "etaSeconds" in told else ""
-        line = f"{told['percent']:.0f} %{left}" + (f": {told['message']}" if "message" in told else "")
-    # One write for line and line end: threads that print at the same time then do not share lines.
-    sys.stdout.write(line + "\n")
-
-
-def _number(value: Any, *, what: str) -> float:
-    kind = type(value)
-    if kind is float:
-        return value  # type: ignore[no-any-return]
-    if not isinstance(value, (int, float)):
-        # numpy, torch and their like give their one number as a plain one; Decimal and Fraction have only __float__.
-        try:
-            value = value.item() if hasattr(value, "item") else type(value).__float__(value)
-        except (AttributeError, TypeError, ValueError, RuntimeError):
-            raise TypeError(f"{what} is {_described(value)}: give one number") from None
-        if not isinstance(value, (int, float)):
-            raise TypeError(f"{what} is {_described(value)}: give one number")
-    if isinstance(value, int):
-        # Beyond 64 bits no reader of JSON agrees with another on what an integer is.
-        return int(value) if -(2**63) <= value < 2**63 else _as_float(value)
-    return float(value)
-
-
-def _as_float(value: int) -> float:
-    try:
-        return float(value)
-    except OverflowError:
-        return math.inf if value > 0 else -math.inf
-
-
-def _finite(value: Any, *, what: str) -> float:
-    number = float(_number(value, what=what))
-    if not math.isfinite(number):
-        raise TypeError(f"{what} is {number}: give a finite number")
-    return number
-
-
-def _whole(value: Any, *, what: str) -> int:
-    number = _number(value, what=what)
-    if int(_finite(number, what=what)) != number:
-        raise TypeError(f"{what} is {number}: give a whole number")
-    return int(number)
-
-
-def _described(value: object) -> str:
-    text = repr(value)
-    shown = text if len(text) <= 60 else text[:59] + "…"  # noqa: PLR2004
-    return f"of type {type(value).__name__} ({shown})"

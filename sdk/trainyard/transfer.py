@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from trainyard.contract import FileGrant, PutGrant, Report, RunDocument
+    from trainyard.contract import DeleteGrant, FileGrant, PutGrant, Report, RunDocument
 
 Opener = Callable[[], BinaryIO]
 
@@ -31,7 +31,7 @@ WHOLE_OUTAGE = Retry()
 ONE_GRANT = Retry(limit=300.0)
 _ERROR_BYTES = 64 * 1024
 _ANSWER_BYTES = 64 * 1024 * 1024
-_OK, _PARTIAL, _REDIRECT, _CHANGED = 200, 206, 300, 412
+_OK, _PARTIAL, _REDIRECT, _GONE, _CHANGED = 200, 206, 300, 404, 412
 
 
 class GatewayRefused(TransferError):  # noqa: N818 - reads as what happened
@@ -148,6 +148,10 @@ class GatewayClient:
         for start in range(0, len(wishes), MAX_GRANTS):
             found += self.grants({"op": op, "files": list(wishes[start : start + MAX_GRANTS])})["files"]
         return found
+
+    def delete_grants(self, paths: Sequence[str]) -> list[DeleteGrant]:
+        """Return the permissions to delete parts of the run's own log."""
+        return cast("list[DeleteGrant]", self.grants({"op": "delete", "paths": list(paths)})["files"])
 
     def report(self, report: Report) -> None:
         """Tell the state of the run, once: what matters of it is told again soon, or is in the termination message."""
@@ -282,6 +286,24 @@ class StoreClient:
         persistently(put, retry=self._retry, on_trouble=self._on_trouble)
         if on_bytes:
             on_bytes(size)
+
+    def delete(self, url: str) -> None:
+        """Delete an object; one that is not there is deleted already.
+
+        Raises
+        ------
+        StoreRefused
+            If the store refuses the URL.
+        Unavailable
+            If the store stays away.
+        """
+
+        def delete() -> None:
+            with self._connections.exchange("DELETE", url, headers={}) as response:
+                if response.status != _GONE:
+                    _check(response)
+
+        persistently(delete, retry=self._retry, on_trouble=self._on_trouble)
 
     def close(self) -> None:
         """Close the kept connections."""

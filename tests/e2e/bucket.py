@@ -40,8 +40,12 @@ class Bucket:
         return self.bytes(folder(run) + path)
 
     def log(self, run: Json) -> bytes:
-        """Return what a run printed so far, its parts put together."""
-        return b"".join(self.bytes(key) for key in sorted(self.keys(folder(run) + "logs/")))
+        """Return what a run printed so far: the whole log, and where that is not there yet its parts."""
+        logs = folder(run) + "logs/"
+        keys = self.keys(logs)
+        if logs + "train.log" in keys:
+            return self.bytes(logs + "train.log")
+        return b"".join(self.bytes(key) for key in sorted(keys) if key.startswith(logs + "train/"))
 
 
 def folder(run: Json) -> str:

@@ -86,11 +86,55 @@ from trainyard import Run
 run = Run.get_context()
 run.log("early", 1.5)
 run.progress(40, message="warming up")
-print("said early", flush=True)
+print("said early", time.time(), flush=True)
 while True:
     time.sleep(1)
 """
 
+
+# All that a script can say of its run, and more than a status has room for.
+TALKATIVE = """
+import os, sys
+from trainyard import Run
+run = Run.get_context()
+run.set_tags({"data": "mnist", "ä": "ö"})
+run.add_properties({"seed": 7})
+for number in range(10_000):
+    run.log(f"{number} " + "ü" * 300, number)
+run.log_row("epoch", epoch=1, loss=0.5)
+run.log_list("losses", [3, 2, 1], description="falling")
+os.makedirs("outputs/many", exist_ok=True)
+for number in range(5000):
+    open(f"outputs/many/{number:04}", "w").close()
+open("picture.png", "wb").write(b"png")
+run.log_image("picture", path="picture.png")
+run.upload_file("model.bin", "picture.png")
+model = run.register_model("MODEL", "model.bin", tags={"kind": "test"}, description="from inside")
+print(model, run.get_metrics("losses"))
+for number in range(30_000):
+    print(f"{number:06} " + "z" * 92)
+"""
+
+SAYS_IT_FAILED = """
+from trainyard import Run
+Run.get_context().fail(error_details="there is no data")
+"""
+
+WISHES_WHAT_IT_HAS_NOT = """
+from trainyard import Run
+run = Run.get_context()
+run.upload_file("other.bin", __import__("io").BytesIO(b"other"))
+run.register_model("never", "outputs/none.bin")
+"""
+
+# What tqdm prints, in an image that does not have it.
+BAR = """
+import sys, time
+for number in range(60):
+    sys.stderr.write(f"\\rfit: {number:3}%|#| {number}/100 [00:{number:02}<01:00, 1.00it/s]")
+    sys.stderr.flush()
+    time.sleep(0.25)
+"""
 
 STUBBORN = """
 import os, time

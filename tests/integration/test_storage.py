@@ -169,6 +169,18 @@ async def test_a_signed_address_writes_its_object_and_no_other(store):
     assert await store.get("runs/a/1/outputs/x", limit=10) == b"x"
 
 
+async def test_an_address_deletes_its_object_and_no_other(store):
+    await store.put("runs/a/1/logs/train/1", b"mine")
+    await store.put("runs/a/2/logs/train/1", b"theirs")
+    url = store.sign_delete("runs/a/1/logs/train/1")
+    bucket = urlsplit(url).path.split("/")[1]
+    assert send("DELETE", url, key=f"/{bucket}/runs/a/2/logs/train/1")[0] == 403
+    assert send("GET", url)[0] == 403
+    assert send("DELETE", url)[0] == 204
+    assert await store.get("runs/a/1/logs/train/1", limit=10) is None
+    assert await store.get("runs/a/2/logs/train/1", limit=10) == b"theirs"
+
+
 async def test_an_address_ends_with_its_time(store):
     await store.put("x", b"x")
     get, put = store.sign_get("x", seconds=1), store.sign_put("x", seconds=1)

@@ -139,6 +139,13 @@ class FakeStore:
                     return
                 self.answer(206 if first else 200, content[first:], ETag=etag)
 
+            def do_DELETE(self) -> None:
+                key = self.begin()
+                if key is None:
+                    return
+                store.requests.append(("DELETE", key, 204))
+                self.answer(204 if store.objects.pop(key, None) is not None else 404)
+
             def do_PUT(self) -> None:
                 content = self.body()
                 key = self.begin()
@@ -197,6 +204,8 @@ class FakeGateway:
             number = int(request["after"] or 0)
             files = [{"path": f["path"], "bytes": f["bytes"], "url": self.sign(f["key"])} for f in pages[number]]
             return {"files": files, "next": str(number + 1) if number + 1 < len(pages) else None}
+        if op == "delete":
+            return {"files": [{"path": path, "url": self.sign(path)} for path in request["paths"]]}
         files = []
         for wish in request["files"]:
             headers = {}

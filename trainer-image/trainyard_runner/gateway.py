@@ -6,12 +6,13 @@ import time
 from typing import TYPE_CHECKING
 
 from trainyard.contract import ENV_CA, ENV_GATEWAY
-from trainyard.transfer import GatewayClient, StoreClient
+from trainyard.transfer import ONE_GRANT, WHOLE_OUTAGE, GatewayClient, StoreClient
 from trainyard_runner.warnings import tell
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from trainyard.patience import Retry
     from trainyard_runner.layout import Layout
 
 REPORT_TIMEOUT = 10.0
@@ -21,16 +22,18 @@ _TROUBLE_SECONDS = 60.0
 class Clients:
     """The gateway for work that must succeed, the gateway for reports, and the store."""
 
-    def __init__(self, *, environ: Mapping[str, str], layout: Layout) -> None:
+    def __init__(self, *, environ: Mapping[str, str], layout: Layout, retry: Retry | None = None) -> None:
         url, ca_pem = environ[ENV_GATEWAY], environ[ENV_CA]
         trouble = _Trouble()
 
         def token() -> str:
             return layout.token.read_text().strip()
 
-        self.gateway = GatewayClient(url, ca_pem=ca_pem, token=token, on_trouble=trouble.tell)
+        self.gateway = GatewayClient(
+            url, ca_pem=ca_pem, token=token, retry=retry or WHOLE_OUTAGE, on_trouble=trouble.tell
+        )
         self.reports = GatewayClient(url, ca_pem=ca_pem, token=token, timeout=REPORT_TIMEOUT)
-        self.store = StoreClient(on_trouble=trouble.tell)
+        self.store = StoreClient(retry=retry or ONE_GRANT, on_trouble=trouble.tell)
 
 
 class _Trouble:

@@ -43,6 +43,11 @@ class Layout:
         return self.home / "logs"
 
     @property
+    def prepare_log(self) -> Path:
+        """What `prepare` printed."""
+        return self.home / "prepare.log"
+
+    @property
     def outputs(self) -> Path:
         """What a script leaves to be saved."""
         return self.work / contract.OUTPUTS

@@ -1,4 +1,7 @@
-"""Metrics and progress from the file of JSON lines that scripts append to, in whatever language they are written."""
+"""Metrics, progress and more from the file of JSON lines that scripts append to, in whatever language they are written.
+
+Nothing in it is trusted: a line that means nothing costs one warning, whatever it holds.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,15 @@ from trainyard.contract import (
     ENV_METRICS_FILE,
     MAX_MESSAGE_CHARS,
     MAX_METRICS,
+    NOT_FINITE,
     MetricValue,
     Progress,
+    check_relative_path,
     decode_metric,
     encode_metric,
     metric_name,
 )
+from trainyard_runner.record import Record
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,10 +35,14 @@ MAX_LINE_BYTES = 1024 * 1024
 # So much is read in one go, so that the reports between the goes stay punctual.
 POLL_BYTES = 8 * CHUNK_BYTES
 _NAMES_SHOWN = 60
+_MALFORMED = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError)
 
 
 class MetricsTail:
-    """Follows the file: `metrics` holds the latest value of each name, `progress` what was said last."""
+    """Follows the file: `state` has the latest value of each metric and what was said last of the progress.
+
+    `record` holds what was said beside them.
+    """
 
     def __init__(self, path: Path, *, warnings: Warnings) -> None:
         self._path = path
@@ -43,6 +53,7 @@ class MetricsTail:
         self._metrics: dict[str, MetricValue] = {}
         self._progress: Progress | None = None
         self._told: set[str] = set()
+        self.record = Record(warn=self._warn_once)
 
     def state(self) -> tuple[dict[str, MetricValue], Progress | None]:
         """Return the latest values and the latest progress, as far as the file has been read."""
@@ -86,10 +97,31 @@ class MetricsTail:
             entry = json.loads(line)
             if "metric" in entry:
                 self._metric(entry["metric"], entry["value"])
-            else:
+            elif "progress" in entry:
                 self._progress = _progress(entry["progress"])
-        except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError):
+            elif not self.record.take(entry):
+                self._many(entry)
+        except _MALFORMED:
             self._malformed(line[:80].decode(errors="replace"))
+
+    def _many(self, entry: dict[str, Any]) -> None:
+        """Take the last value of a list, and of each column of a row or a table."""
+        if "list" in entry:
+            for value in entry["values"][-1:]:
+                self._metric(entry["list"], value)
+        elif "row" in entry:
+            self._columns(entry["row"], entry["values"])
+        elif "table" in entry:
+            last = {column: values[-1] for column, values in entry["columns"].items() if values}
+            self._columns(entry["table"], last)
+        else:
+            # An image or a document: its place is for the history alone.
+            check_relative_path(entry["path"], what=str(entry["file"]))
+
+    def _columns(self, name: str, values: dict[str, object]) -> None:
+        for column, value in values.items():
+            if not isinstance(value, str) or value in NOT_FINITE:
+                self._metric(f"{name}/{column}", value)
 
     def _metric(self, name: object, value: object) -> None:
         if not isinstance(name, str):
@@ -108,7 +140,7 @@ class MetricsTail:
     def _malformed(self, what: str) -> None:
         self._warn_once(
             "malformed",
-            f"the file of {ENV_METRICS_FILE} has lines that are neither metrics nor progress, first {what!r}",
+            f"the file of {ENV_METRICS_FILE} has lines that mean nothing, first {what!r}",
         )
 
     def _warn_once(self, kind: str, text: str) -> None:

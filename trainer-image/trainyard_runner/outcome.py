@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 _MEBIBYTE = 1024 * 1024
 _SIGNAL_BASE = 128
@@ -63,6 +63,18 @@ def outcome_of(
         message = f"{ended} after the pod was told to stop ({name}): it was deleted, evicted, or its node goes away"
         return Outcome(exit_code=code, signal=number, reason="RunFailed", message=message)
     return Outcome(exit_code=code, signal=number, reason="ScriptFailed", message=ended)
+
+
+def called_off(outcome: Outcome, *, script: str, words: str | None) -> Outcome:
+    """Return the outcome of a script that said of itself that it failed, in `words`; None if it did not say so."""
+    if words is None:
+        return outcome
+    message = f"{script} said that it failed: {words}"
+    if outcome.exit_code == 0:
+        return Outcome(exit_code=1, reason="ScriptFailed", message=message)
+    if outcome.reason != "ScriptFailed":
+        return outcome
+    return replace(outcome, message=f"{message} ({outcome.message})")
 
 
 def _words(script: str, code: int, number: int | None) -> str:

@@ -16,6 +16,7 @@ from trainyard.transfer import GatewayRefused, StoreRefused
 from trainyard.uploads import GRANTS_PER_FILE
 from trainyard_runner.gateway import Clients
 from trainyard_runner.inputs import InputError, InputFetcher
+from trainyard_runner.journal import journaled, save_journal
 from trainyard_runner.report import Reporter
 from trainyard_runner.source import SourceError, check_entry_script, unpack
 from trainyard_runner.termination import termination, write_termination
@@ -43,6 +44,15 @@ class PrepareError(Exception):
 
 def prepare(*, layout: Layout, environ: Mapping[str, str], archive: Path) -> int:
     """Make everything ready for `execute` and return the container's exit code."""
+    with journaled(layout.prepare_log):
+        code = _prepare(layout=layout, environ=environ, archive=archive)
+    if code:
+        # Otherwise `execute` saves it: the script does not wait for that.
+        save_journal(layout, environ)
+    return code
+
+
+def _prepare(*, layout: Layout, environ: Mapping[str, str], archive: Path) -> int:
     signal.signal(signal.SIGTERM, lambda *_: _stopped(layout))
     try:
         install_runner(archive, layout)
@@ -112,6 +122,7 @@ def _fetch_source(document: RunDocument, clients: Clients, layout: Layout) -> No
             reason="SourceInvalid", message=f"the source that arrived has the digest {digest}, not {source['sha256']}"
         )
     unpack(packed, layout.work)
+    tell(f"fetched the source: {source['bytes']} bytes, SHA-256 {digest}")
     packed.unlink()
 
 

@@ -18,11 +18,13 @@ from trainyard.patience import PATIENCE_SECONDS, TransferError, Unavailable
 from trainyard.transfer import Upload
 from trainyard.uploads import open_regular, put_file
 from trainyard_runner.gateway import Clients
-from trainyard_runner.logs import LogShipper, LogSpool
+from trainyard_runner.logs import LogShipper
 from trainyard_runner.metrics import MetricsTail
+from trainyard_runner.outcome import called_off
 from trainyard_runner.outputs import OutputsError, save_outputs
 from trainyard_runner.report import Reporter
 from trainyard_runner.software import software
+from trainyard_runner.spool import LogSpool
 from trainyard_runner.tee import Tee
 from trainyard_runner.termination import termination, write_termination
 from trainyard_runner.warnings import Warnings, tell
@@ -52,7 +54,12 @@ class Session:
         self._warnings = Warnings()
         self._clients = Clients(environ=environ, layout=layout)
         self._spool = LogSpool(layout.log_spool)
-        self._shipper = LogShipper(spool=self._spool, gateway=self._clients.gateway, store=self._clients.store)
+        self._shipper = LogShipper(
+            spool=self._spool,
+            prepare_log=layout.prepare_log,
+            gateway=self._clients.gateway,
+            store=self._clients.store,
+        )
         self._metrics = MetricsTail(layout.metrics_file, warnings=self._warnings)
         self._reporter = Reporter(gateway=self._clients.reports, snapshot=self._snapshot)
         self._state = "Running"
@@ -81,6 +88,8 @@ class Session:
         The manifest is written after all that it speaks of, and the termination message after the manifest.
         """
         self._metrics.poll(limit=None)
+        record = self._metrics.record
+        outcome = called_off(outcome, script=self._document["entryScript"], words=record.failure)
         self._state, self._message = "Finalizing", "saving outputs"
         # Should the pod be killed before the end, this much is known of it.
         self._terminate(outcome, unsaved="the pod was stopped before the outputs were saved")
@@ -137,6 +146,13 @@ class Session:
             warnings=self._warnings.listed(),
             environment=software(),
         )
+        record = self._metrics.record
+        if record.tags:
+            manifest["tags"] = record.tags
+        if record.properties:
+            manifest["properties"] = record.properties
+        if record.models:
+            manifest["models"] = record.models
         content = canonical_json(manifest)
         digest = hashlib.sha256(content).hexdigest()
         upload = Upload.of_bytes(MANIFEST, content, sha256=digest)
@@ -175,9 +191,13 @@ class Session:
     def _snapshot(self) -> Report:
         self._metrics.poll()
         metrics, progress = self._metrics.state()
+        if progress is None and self._tee is not None:
+            progress = self._tee.progress
         report: Report = {"state": self._state, "metrics": metrics}
         if progress is not None:
             report["progress"] = progress
+        if self._metrics.record.tags:
+            report["tags"] = dict(self._metrics.record.tags)
         if self._message:
             report["message"] = self._message
         return report

@@ -8,10 +8,12 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from trainyard_runner.bars import BarReader
 from trainyard_runner.lines import LineFolder
 
 if TYPE_CHECKING:
-    from trainyard_runner.logs import LogSpool
+    from trainyard.contract import Progress
+    from trainyard_runner.spool import LogSpool
     from trainyard_runner.warnings import Warnings
 
 READ_BYTES = 64 * 1024
@@ -37,6 +39,12 @@ class Tee(threading.Thread):
         self._warnings = warnings
         self._until: float | None = None
         self._tail = b""
+        self._bars = BarReader()
+
+    @property
+    def progress(self) -> Progress | None:
+        """What the progress bar shows that the script prints, if it prints one."""
+        return self._bars.progress
 
     def run(self) -> None:
         """Copy until the end."""
@@ -49,6 +57,7 @@ class Tee(threading.Thread):
                 chunk = os.read(self._pipe, READ_BYTES)
                 if not chunk:
                     break
+                self._bars.feed(chunk)
                 self._emit(folder.feed(chunk))
             if self._until is not None and time.monotonic() >= self._until:
                 break

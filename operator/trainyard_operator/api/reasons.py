@@ -46,7 +46,7 @@ class TrainingJobCondition(Word):
     CANCELED = "Canceled", "True once the run was stopped because of `spec.cancel`."
     ADMITTED = "Admitted", "True once the run's cluster, or Kueue, has let it in; False while it waits in the queue."
     OUTPUTS_SAVED = "OutputsSaved", "True once the outputs are in the object store together with their manifest."
-    MODEL_REGISTERED = "ModelRegistered", "True once every entry of `spec.models` has a model version that is Ready."
+    MODEL_REGISTERED = "ModelRegistered", "True once every model of the run has a version that is Ready."
 
 
 class TrainingJobReason(Word):

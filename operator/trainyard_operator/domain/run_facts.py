@@ -40,6 +40,7 @@ def known(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView, pod: 
             "manifestSha256": view.saved.sha256,
         }
     metrics = metrics or dict(old.get("metrics") or {})
+    tags = view.saved.manifest.get("tags") if isinstance(view.saved, SavedRun) else live.get("tags")
     return Standing(
         phase=Phase.PROVISIONING,
         reason=Reason.POD_PENDING,
@@ -54,8 +55,9 @@ def known(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView, pod: 
         metric_summary=summary(metrics=metrics, parameters=spec.parameters, before=old.get("metricSummary")),
         progress=live.get("progress"),
         outputs=outputs,
+        tags=tags or {},
         logs_uri=view.places.logs_uri,
-        models_wished=bool(spec.models),
+        models_wished=bool(spec.models) or _script_wishes(view.saved),
         gatekeeper=gatekeeper(parent, spec, view),
     )
 
@@ -65,6 +67,10 @@ def gatekeeper(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView) 
     if is_kueues(parent, view.job):
         return "Kueue"
     return "the cluster" if spec.cluster_name is not None else ""
+
+
+def _script_wishes(saved: object) -> bool:
+    return isinstance(saved, SavedRun) and bool(saved.manifest.get("models"))
 
 
 def written(

@@ -1,4 +1,7 @@
-"""Registering a finished run's outputs: from `spec.models` to version requests, and from versions to the status."""
+"""Registering a finished run's outputs: from what was wished to version requests, and from versions to the status.
+
+Wishes come from `spec.models` and, by way of the run's manifest, from the script itself.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,14 @@ _LISTED_FILES = 20
 
 
 @dataclass(frozen=True, kw_only=True)
+class Wish:
+    """A model to register, and where that was written, for messages."""
+
+    model: ModelSpec
+    where: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Registration:
     """How far the models of a run are: `entries` for the status, what is still to do, or why it cannot be done."""
 
@@ -40,21 +51,22 @@ def registration(
     saved: SavedRun,
     image_digest: str | None,
 ) -> Registration:
-    """Return what has become of each entry of `spec.models`, and the next step for those without a version."""
+    """Return what has become of each model of the run, and the next step for those without a version."""
     entries: list[JsonObject] = []
     create: list[JsonObject] = []
     register: list[VersionRequest] = []
     waiting: list[str] = []
     failure: Failure | None = None
     done = {(e.get("name"), e.get("path")): e for e in (parent.get("status") or {}).get("models") or ()}
-    for wish in spec.models:
+    for wished in wishes(spec, saved):
+        wish = wished.model
         if (wish.name, wish.path) in done:
             entries.append(done[wish.name, wish.path])
             continue
         model = view.models.get(object_name(wish.name))
         version = find_version(model, version_key(run_uid=_uid(parent), model_name=wish.name, path=wish.path))
         if version is None:
-            missing = path_failure(wish, saved) or _room_failure(wish, model)
+            missing = path_failure(wished, saved) or _room_failure(wished, model)
             if missing is not None:
                 failure = failure or missing
                 continue
@@ -86,8 +98,38 @@ def registration(
     )
 
 
-def path_failure(wish: ModelSpec, saved: SavedRun) -> Failure | None:
-    """Return why `wish.path` cannot be registered: the run saved nothing there. The message lists what it saved."""
+def wishes(spec: TrainingJobSpec, saved: SavedRun) -> tuple[Wish, ...]:
+    """Return the models of a run: those of its spec, then those that only its script wished."""
+    named = {(model.name, model.path) for model in spec.models}
+    told = tuple(
+        ModelSpec(
+            name=wish["name"],
+            path=wish["path"],
+            description=wish.get("description"),
+            tags=wish.get("tags", {}),
+        )
+        for wish in saved.manifest.get("models", ())
+        if (wish["name"], wish["path"]) not in named
+    )
+    return (
+        *(Wish(model=model, where="spec.models") for model in spec.models),
+        *(Wish(model=model, where="Run.register_model") for model in told),
+    )
+
+
+def has_grown(parent: Mapping[str, Any]) -> bool:
+    """Return whether `spec.models` has entries that the status knows no version of."""
+    spec = parent.get("spec")
+    wishes = spec.get("models") if isinstance(spec, Mapping) else None
+    # The spec has not been parsed, and may be anything.
+    named = [entry for entry in wishes if isinstance(entry, Mapping)] if isinstance(wishes, list) else []
+    done = [(entry.get("name"), entry.get("path")) for entry in (parent.get("status") or {}).get("models") or ()]
+    return any((entry.get("name"), entry.get("path")) not in done for entry in named)
+
+
+def path_failure(wished: Wish, saved: SavedRun) -> Failure | None:
+    """Return why a model cannot be registered: the run saved nothing at its path. The message lists what it saved."""
+    wish = wished.model
     paths = [file["path"] for file in saved.manifest["outputs"]]
     if any(path == wish.path or path.startswith(wish.path.rstrip("/") + "/") for path in paths):
         return None
@@ -100,14 +142,17 @@ def path_failure(wish: ModelSpec, saved: SavedRun) -> Failure | None:
         there = "the run saved nothing: the script must write below outputs/"
     return Failure(
         reason=Reason.MODEL_PATH_NOT_FOUND,
-        message=f"spec.models: there is no file at {wish.path} for the model {wish.name}; {there}",
+        message=f"{wished.where}: there is no file at {wish.path} for the model {wish.name}; {there}",
     )
 
 
-def _room_failure(wish: ModelSpec, model: Mapping[str, Any] | None) -> Failure | None:
+def _room_failure(wished: Wish, model: Mapping[str, Any] | None) -> Failure | None:
     if model is None or not is_full(model):
         return None
-    words = f"spec.models: {wish.name} has as many versions as its RegisteredModel can hold: register under a new name"
+    words = (
+        f"{wished.where}: {wished.model.name} has as many versions as its RegisteredModel can hold: "
+        "register under a new name"
+    )
     return Failure(reason=Reason.MODEL_NOT_REGISTERED, message=words)
 
 

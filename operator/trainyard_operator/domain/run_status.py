@@ -17,6 +17,7 @@ from trainyard_operator.domain.conditions import Condition, find, is_true, merge
 from trainyard_operator.domain.metrics import unchanged
 from trainyard_operator.domain.plan import Event
 from trainyard_operator.domain.run_ending import Failure
+from trainyard_operator.domain.status_size import fit
 
 JsonObject = dict[str, Any]
 
@@ -66,6 +67,7 @@ class Standing:
     metric_summary: str | None = None
     progress: Progress | None = None
     outputs: JsonObject | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
     logs_uri: str | None = None
     models: Sequence[JsonObject] = ()
     models_wished: bool = False
@@ -96,6 +98,7 @@ def build_status(*, parent: Mapping[str, Any], standing: Standing, now: datetime
         "nodeName": standing.node,
         "metrics": unchanged(old=old.get("metrics") or {}, new=standing.metrics) or None,
         "metricSummary": standing.metric_summary,
+        "tags": dict(standing.tags) or None,
         "progress": _progress(standing.progress, old.get("progress"), now=now),
         "source": {"sha256": sha256} if (sha256 := standing.source_sha256) and _SHA256.fullmatch(sha256) else None,
         "environment": {"imageDigest": standing.image_digest} if standing.image_digest else None,
@@ -116,7 +119,7 @@ def build_status(*, parent: Mapping[str, Any], standing: Standing, now: datetime
     if "completionTime" in status:
         begun = status.get("startTime") or parent["metadata"].get("creationTimestamp") or status["completionTime"]
         status["duration"] = _duration(parse_timestamp(status["completionTime"]) - parse_timestamp(begun))
-    return status
+    return fit(status)
 
 
 def write_delay(

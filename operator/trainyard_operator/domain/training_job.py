@@ -26,7 +26,7 @@ from trainyard_operator.domain.pod import IMAGE_TROUBLE, PodFacts, newest
 from trainyard_operator.domain.run_cancel import cancel, keep_stopped, why_canceled
 from trainyard_operator.domain.run_ending import Failure, deciding_pod, failure_of, has_finished
 from trainyard_operator.domain.run_facts import gatekeeper, known, written
-from trainyard_operator.domain.run_models import Registration, registration
+from trainyard_operator.domain.run_models import Registration, has_grown, registration
 from trainyard_operator.domain.run_status import Standing, is_complete
 from trainyard_operator.domain.run_view import RunView, SavedRun, StoreTrouble
 from trainyard_operator.providers.base import Cluster
@@ -40,9 +40,8 @@ JsonObject = dict[str, Any]
 def plan_training_job(parent: Mapping[str, Any], view: RunView, now: datetime) -> Plan:
     """Return the next step of a run. The plan of a run that has ended is empty unless `spec.models` has grown."""
     old: Mapping[str, Any] = parent.get("status") or {}
-    wishes, phase = parent["spec"].get("models"), old.get("phase")
-    grown = isinstance(wishes, list) and len(wishes) > len(old.get("models") or ())
-    if phase in {Phase.FAILED, Phase.CANCELED} or (is_complete(old) and not grown):
+    phase = old.get("phase")
+    if phase in {Phase.FAILED, Phase.CANCELED} or (is_complete(old) and not has_grown(parent)):
         return keep_stopped(view) if phase == Phase.CANCELED else Plan()
     try:
         spec = TrainingJobSpec.parse(parent["spec"])

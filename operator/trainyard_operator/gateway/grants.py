@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from trainyard.contract import (
     OUTPUTS,
+    DeleteGrant,
     FileGrant,
     PutGrant,
     RunDocument,
@@ -24,7 +25,14 @@ from trainyard_operator.api.training_job import InputSpec
 from trainyard_operator.gateway.errors import Refusal
 from trainyard_operator.gateway.listing import Listing, UnusableNameError, find, top_level
 from trainyard_operator.gateway.ports import LiveBoard, RunRef, Sources
-from trainyard_operator.gateway.requests import DataPutRequest, InputRequest, ListRequest, PutFile, PutRequest
+from trainyard_operator.gateway.requests import (
+    DataPutRequest,
+    DeleteRequest,
+    InputRequest,
+    ListRequest,
+    PutFile,
+    PutRequest,
+)
 from trainyard_operator.storage import layout
 from trainyard_operator.storage.runs import FrozenSource, freeze_source, frozen_source
 from trainyard_operator.storage.store import ObjectStore
@@ -73,6 +81,15 @@ class Grants:
     async def put(self, run: RunRef, request: PutRequest) -> Answer:
         """Return addresses below the run's own folder."""
         return await self._puts(layout.run_prefix(run.namespace, run.uid), request.files)
+
+    async def delete(self, run: RunRef, request: DeleteRequest) -> Answer:
+        """Return addresses that delete parts of the run's own log."""
+        prefix = layout.run_prefix(run.namespace, run.uid)
+
+        def sign() -> list[DeleteGrant]:
+            return [DeleteGrant(path=path, url=self._store.sign_delete(prefix + path)) for path in request.paths]
+
+        return {"files": await self._sign(sign)}
 
     async def data_put(self, namespace: str, request: DataPutRequest) -> Answer:
         """Return addresses in the namespace's datastore."""

@@ -11,6 +11,7 @@ from http import HTTPStatus
 from typing import Any, Literal, NoReturn, cast
 
 from trainyard.contract import (
+    LOG_PARTS,
     MANIFEST,
     MAX_GRANTS,
     MAX_MESSAGE_CHARS,
@@ -19,6 +20,7 @@ from trainyard.contract import (
     Report,
     check_relative_path,
 )
+from trainyard.record import check_tags
 from trainyard_operator.domain.conditions import shorten
 from trainyard_operator.domain.metrics import bounded
 from trainyard_operator.gateway.errors import Refusal, bad_request
@@ -68,6 +70,14 @@ class PutRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DeleteRequest:
+    """A pod wants to delete parts of its log, which the whole log has taken the place of."""
+
+    paths: tuple[str, ...]
+    op: Literal["delete"] = "delete"
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataPutRequest:
     """A person wants to write into the namespace's datastore."""
 
@@ -85,7 +95,7 @@ class ListRequest:
     op: Literal["list"] = "list"
 
 
-GrantRequest = RunRequest | InputRequest | PutRequest | DataPutRequest | ListRequest
+GrantRequest = RunRequest | InputRequest | PutRequest | DeleteRequest | DataPutRequest | ListRequest
 
 
 def parse_grant(body: bytes) -> GrantRequest:
@@ -98,12 +108,14 @@ def parse_grant(body: bytes) -> GrantRequest:
             return InputRequest(name=_text(document, "name"), after=_after(document))
         case "put":
             return PutRequest(files=_files(document, of_a_run=True))
+        case "delete":
+            return DeleteRequest(paths=_log_parts(document))
         case "data-put":
             return DataPutRequest(files=_files(document, of_a_run=False))
         case "list":
             return _list(document)
         case other:
-            raise bad_request(f"op is {other!r}: use run, input, put, data-put or list", field="op")
+            raise bad_request(f"op is {other!r}: use run, input, put, delete, data-put or list", field="op")
 
 
 def parse_report(body: bytes) -> Report:
@@ -119,6 +131,11 @@ def parse_report(body: bytes) -> Report:
         report["progress"] = _progress(document["progress"])
     if document.get("message") is not None:
         report["message"] = _message(document, "message")
+    if document.get("tags") is not None:
+        try:
+            report["tags"] = check_tags(document["tags"], what="tags")
+        except ValueError as error:
+            raise bad_request(str(error), field="tags") from error
     return report
 
 
@@ -142,6 +159,23 @@ def _files(document: Mapping[str, Any], *, of_a_run: bool) -> tuple[PutFile, ...
     if len(files) > MAX_GRANTS:
         raise bad_request(f"files has {len(files)} entries: ask for at most {MAX_GRANTS} at once", field="files")
     return tuple(_file(file, f"files[{index}]", of_a_run=of_a_run) for index, file in enumerate(files))
+
+
+def _log_parts(document: Mapping[str, Any]) -> tuple[str, ...]:
+    paths = document.get("paths")
+    if not isinstance(paths, list) or not 0 < len(paths) <= MAX_GRANTS:
+        raise bad_request(f"paths must be a list of 1 to {MAX_GRANTS} paths", field="paths")
+    return tuple(_log_part(path, f"paths[{index}]") for index, path in enumerate(paths))
+
+
+def _log_part(path: object, where: str) -> str:
+    if not isinstance(path, str):
+        raise bad_request(f"{where} must be a string", field=where)
+    checked = _path(path, where)
+    if not checked.startswith(LOG_PARTS) or checked.endswith("/"):
+        message = f"{where} is {checked!r}: a run may delete {LOG_PARTS}… only"
+        raise Refusal(HTTPStatus.FORBIDDEN, "Forbidden", message, field=where)
+    return checked
 
 
 def _file(file: object, where: str, *, of_a_run: bool) -> PutFile:

@@ -22,6 +22,7 @@ from trainyard_operator.gateway.requests import (
     MAX_GRANTS_BODY,
     MAX_REPORT_BODY,
     DataPutRequest,
+    DeleteRequest,
     InputRequest,
     ListRequest,
     PutRequest,
@@ -157,6 +158,8 @@ class Gateway:
                 answer = await self._grants.input(self._runs.run_of(_pod(identity)), asked)
             case PutRequest():
                 answer = await self._grants.put(self._runs.run_of(_pod(identity)), asked)
+            case DeleteRequest():
+                answer = await self._grants.delete(self._runs.run_of(_pod(identity)), asked)
             case DataPutRequest():
                 answer = await self._grants.data_put(_person(identity), asked)
             case ListRequest():

@@ -14,14 +14,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainyard.contract import (
+    MAX_MODELS_OF_SCRIPT,
     MAX_OUTPUT_FILES,
     MAX_WARNINGS,
     OUTPUTS,
     RUN_MANIFEST_SCHEMA,
+    ModelWish,
     OutputFile,
     RunManifest,
     check_relative_path,
 )
+from trainyard.record import check_model, check_tags
 from trainyard_operator.domain.metrics import bounded
 from trainyard_operator.storage import layout
 from trainyard_operator.storage.errors import ManifestInvalid, ObjectNotFound, ObjectTooLarge
@@ -106,7 +109,7 @@ def _parse(body: bytes, uid: str) -> RunManifest:
     if run.get("uid") != uid:
         raise ManifestInvalid(f"the run's manifest speaks of the run {run.get('uid')!r}, not of {uid!r}")
     warnings = _typed(document.get("warnings", []), list, "warnings")
-    return RunManifest(
+    manifest = RunManifest(
         schema=RUN_MANIFEST_SCHEMA,
         run=run,
         sourceSha256=_typed(document.get("sourceSha256"), str, "sourceSha256"),
@@ -118,6 +121,16 @@ def _parse(body: bytes, uid: str) -> RunManifest:
         warnings=[_typed(text, str, "warnings") for text in warnings[:MAX_WARNINGS]],
         environment=_strings(document.get("environment", {}), "environment"),
     )
+    try:
+        if "tags" in document:
+            manifest["tags"] = check_tags(document["tags"], what="tags")
+        if "properties" in document:
+            manifest["properties"] = check_tags(document["properties"], what="properties")
+    except ValueError as error:
+        raise _wrong(str(error)) from error
+    if "models" in document:
+        manifest["models"] = _models(document["models"])
+    return manifest
 
 
 def _outputs(value: object) -> list[OutputFile]:
@@ -143,6 +156,17 @@ def _outputs(value: object) -> list[OutputFile]:
             raise _wrong(f"{where} has no size or no SHA-256 in hex")
         files[path] = OutputFile(path=path, bytes=size, sha256=sha256)
     return list(files.values())
+
+
+def _models(value: object) -> list[ModelWish]:
+    wishes = _typed(value, list, "models")
+    if len(wishes) > MAX_MODELS_OF_SCRIPT:
+        raise _wrong(f"models has {len(wishes)} entries, more than {MAX_MODELS_OF_SCRIPT}")
+    try:
+        checked = [check_model(wish) for wish in wishes]
+    except ValueError as error:
+        raise _wrong(str(error)) from error
+    return list({(wish["name"], wish["path"]): wish for wish in checked}.values())
 
 
 def _wrong(what: str) -> ManifestInvalid:

@@ -107,6 +107,9 @@ class ObjectStore(Protocol):
     def sign_put(self, key: str, *, sha256: str | None = None, seconds: int = URL_SECONDS) -> SignedPut:
         """Return an address that takes the object; with `sha256` the store refuses any other bytes."""
 
+    def sign_delete(self, key: str, *, seconds: int = URL_SECONDS) -> str:
+        """Return an address that deletes the object."""
+
 
 class S3Store:
     """`ObjectStore` on anything that speaks S3: AWS, versitygw and others."""
@@ -206,6 +209,11 @@ class S3Store:
             headers["x-amz-checksum-sha256"] = checksum
         url = self._client.generate_presigned_url("put_object", Params=params, ExpiresIn=seconds)
         return SignedPut(url=url, headers=headers)
+
+    def sign_delete(self, key: str, *, seconds: int = URL_SECONDS) -> str:
+        """Return an address that deletes the object."""
+        params = {"Bucket": self._bucket, "Key": key}
+        return self._client.generate_presigned_url("delete_object", Params=params, ExpiresIn=seconds)
 
     async def _run(self, call: Callable[..., Result], *args: object) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call, *args)

@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from tests.support.schemas import schema, walk
+from trainyard import contract
 from trainyard.contract import INPUTS_DIR, MAX_METRICS, MAX_PATH_BYTES
 from trainyard_operator.api import compute_cluster, fields, names, training_job
 from trainyard_operator.api.compute_cluster import (
@@ -215,6 +216,8 @@ def node_at(plural, path):
             ("trainingjobs", "spec.models[].tags", "maxProperties", fields.MAX_TAGS),
             ("trainingjobs", "spec.models[].tags{}", "maxLength", fields.MAX_TAG_VALUE),
             ("trainingjobs", "status.metrics", "maxProperties", MAX_METRICS),
+            ("trainingjobs", "status.tags", "maxProperties", contract.MAX_TAGS),
+            ("trainingjobs", "status.tags{}", "maxLength", contract.MAX_TAG_CHARS),
             ("trainingjobs", "spec.priority", "minimum", -training_job.MAX_PRIORITY),
             ("trainingjobs", "spec.priority", "maximum", training_job.MAX_PRIORITY),
             ("computeclusters", "spec.vmSize", "maxLength", compute_cluster.MAX_VM_SIZE),
@@ -353,6 +356,16 @@ def test_the_longest_key_of_a_version_fits():
         path="p" * training_job.MAX_PATH,
     )
     assert len(key) <= node_at("registeredmodels", "status.versions[].key")["maxLength"]
+
+
+def test_a_script_may_say_of_a_model_what_a_spec_may():
+    assert contract.MAX_TAGS == fields.MAX_TAGS
+    assert contract.MAX_TAG_CHARS == fields.MAX_TAG_VALUE
+    assert contract.MAX_TAG_KEY_CHARS == fields.MAX_TAG_KEY
+    assert contract.MAX_MODEL_NAME_CHARS == fields.MAX_MODEL_NAME
+    assert contract.MAX_DESCRIPTION_CHARS == fields.MAX_DESCRIPTION
+    most = training_job.MAX_MODELS + contract.MAX_MODELS_OF_SCRIPT
+    assert most <= node_at("trainingjobs", "status.models")["maxItems"]
 
 
 def test_a_status_holds_as_many_versions_as_the_registry_gives():

@@ -122,8 +122,8 @@ def termination(**over):
     }
 
 
-def saved(*paths, metrics=None, sha256="f" * 64):
-    """Return a run's manifest with a file of 10 bytes at each of `paths`."""
+def saved(*paths, metrics=None, sha256="f" * 64, **said):
+    """Return a run's manifest with a file of 10 bytes at each of `paths`, and what its script said."""
     return SavedRun(
         manifest={
             "schema": "trainyard.dev/run-manifest/v1",
@@ -136,6 +136,7 @@ def saved(*paths, metrics=None, sha256="f" * 64):
             "outputs": [{"path": path, "bytes": 10, "sha256": "c" * 64} for path in paths],
             "warnings": [],
             "environment": {},
+            **said,
         },
         sha256=sha256,
     )

@@ -8,6 +8,7 @@ from tests.unit.gateway.builders import UID
 from trainyard_operator.gateway.errors import Refusal
 from trainyard_operator.gateway.requests import (
     DataPutRequest,
+    DeleteRequest,
     InputRequest,
     ListRequest,
     PutFile,
@@ -41,6 +42,11 @@ def encode(document):
         pytest.param(put("manifest.json"), PutRequest(files=(PutFile(path="manifest.json", sha256=None),)), id="last"),
         pytest.param(put("metrics.jsonl"), PutRequest(files=(PutFile(path="metrics.jsonl", sha256=None),)), id="hist"),
         pytest.param(
+            {"op": "delete", "paths": ["logs/train/000001.log"]},
+            DeleteRequest(paths=("logs/train/000001.log",)),
+            id="delete",
+        ),
+        pytest.param(
             {**put("mnist/a.gz"), "op": "data-put"},
             DataPutRequest(files=(PutFile(path="mnist/a.gz", sha256=None),)),
             id="data-put",
@@ -63,7 +69,7 @@ def test_a_request_is_read(document, request_):
     ("document", "status", "field"),
     [
         pytest.param({}, 400, "op", id="no-op"),
-        pytest.param({"op": "delete"}, 400, "op", id="unknown-op"),
+        pytest.param({"op": "remove"}, 400, "op", id="unknown-op"),
         pytest.param({"op": ["run"]}, 400, "op", id="op-no-text"),
         pytest.param({"op": "input"}, 400, "name", id="input-without-name"),
         pytest.param({"op": "input", "name": "d", "after": 1}, 400, "after", id="after-no-text"),
@@ -100,6 +106,12 @@ def test_a_request_is_read(document, request_):
         pytest.param(put("outputs/a", bytes=5 * 2**30 + 1), 413, "files[0].bytes", id="too-large"),
         pytest.param(put("outputs/a", sha256="AB" * 32), 400, "files[0].sha256", id="digest-in-capitals"),
         pytest.param(put("outputs/a", sha256=1), 400, "files[0].sha256", id="digest-no-text"),
+        pytest.param({"op": "delete", "paths": []}, 400, "paths", id="deletes-nothing"),
+        pytest.param({"op": "delete", "paths": [1]}, 400, "paths[0]", id="deletes-no-text"),
+        pytest.param({"op": "delete", "paths": ["logs/train/../../x"]}, 400, "paths[0]", id="deletes-elsewhere"),
+        pytest.param({"op": "delete", "paths": ["outputs/a"]}, 403, "paths[0]", id="deletes-outputs"),
+        pytest.param({"op": "delete", "paths": ["logs/train.log"]}, 403, "paths[0]", id="deletes-the-log"),
+        pytest.param({"op": "delete", "paths": ["manifest.json"]}, 403, "paths[0]", id="deletes-the-manifest"),
         pytest.param({"op": "data-put", "files": [{"path": "../b/x", "bytes": 1}]}, 400, "files[0].path", id="data"),
         pytest.param({"op": "list", "area": "snapshots", "prefix": ""}, 400, "area", id="unknown-area"),
         pytest.param({"op": "list", "area": "data"}, 400, "prefix", id="no-prefix"),
@@ -141,6 +153,8 @@ def report(**over):
         pytest.param(report(progress={"percent": True}), "progress.percent", id="percent-as-boolean"),
         pytest.param(report(progress={"etaSeconds": 10**400}), "progress.etaSeconds", id="endless"),
         pytest.param(report(progress={"message": 1}), "progress.message", id="message-no-text"),
+        pytest.param(report(tags=["a"]), "tags", id="tags-no-object"),
+        pytest.param(report(tags={"a": "x" * 257}), "tags", id="tag-too-long"),
         pytest.param(report(message=[]), "message", id="report-message-no-text"),
     ],
 )

@@ -213,6 +213,13 @@ async def test_a_run_writes_below_its_own_folder_with_the_checksum_in_the_signat
     ]
 
 
+async def test_a_run_deletes_parts_of_its_own_log(world):
+    status, answer = await world.grants(op="delete", paths=["logs/train/000001.log"])
+    assert status == 200
+    url = f"https://s3/runs/{NAMESPACE}/{UID}/logs/train/000001.log?delete&expires=3600"
+    assert answer == {"files": [{"path": "logs/train/000001.log", "url": url}]}
+
+
 async def test_one_runs_token_opens_nothing_of_another(world):
     _, answer = await world.grants(POD_B, op="put", files=[{"path": "outputs/a", "bytes": 1}])
     assert f"/{OTHER_UID}/" in answer["files"][0]["url"]

@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from tests.support.fake_yard import TOKEN, FakeYard, fake_yard
+from trainyard import contract
 from trainyard_runner.layout import Layout
 
 DRIVER = """
@@ -162,9 +163,16 @@ class Pod:
         return document
 
     def saved_log(self) -> str:
-        """Return the log as its parts in the store tell it."""
-        parts = sorted(key for key in self.yard.store.objects if key.startswith("logs/"))
-        return b"".join(self.yard.store.objects[key] for key in parts).decode()
+        """Return the log as a reader puts it together: the whole, and where that is not there yet its parts."""
+        objects = dict(self.yard.store.objects)
+        if contract.TRAIN_LOG in objects:
+            return objects[contract.TRAIN_LOG].decode()
+        parts = sorted(key for key in objects if key.startswith(contract.LOG_PARTS))
+        return b"".join(objects[key] for key in parts).decode()
+
+    def log_parts(self) -> list[str]:
+        """Return the keys of the log's parts."""
+        return sorted(key for key in list(self.yard.store.objects) if key.startswith(contract.LOG_PARTS))
 
     def saved_outputs(self) -> list[str]:
         """Return the paths of the outputs that are in the store."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tqdm import tqdm
 
 from trainyard_runner.lines import HELD_CHARS, LineFolder
 
@@ -31,6 +35,13 @@ TABLE = [
     pytest.param([b"\xe2", b"\x82", b"\xac\n"], "€\n", id="a character in pieces"),
     pytest.param([b"\xe2\x82\n"], "\ufffd\n", id="a torn character"),
     pytest.param([b"ok \xe2\x82"], "ok \ufffd", id="torn at the end"),
+    pytest.param([b"out\n\rin 1\x1b[A\n\rin 2\x1b[A\rout 2\n"], "out\nout 2\n", id="a nested bar"),
+    pytest.param(
+        [b"out\n\rin 1", None, b"\x1b[A\n\rin 2\x1b[A\n"], "out\nin 1\n", id="a nested bar that was looked at"
+    ),
+    pytest.param([b"out\n\rin", b"\x1b", b"[", b"A", b"\rout 2\n"], "out\nout 2\n", id="a step up in pieces"),
+    pytest.param([b"a line\x1b[A\nb"], "a line\nb", id="a step up from a line that nobody drew again"),
+    pytest.param([b"\x1b[1mbold\x1b[0m\x1b"], "\x1b[1mbold\x1b[0m\x1b", id="other escapes"),
     pytest.param([b"x" * HELD_CHARS, b"y" * HELD_CHARS, b"\n"], "x" * HELD_CHARS + "y" * HELD_CHARS + "\n", id="long"),
 ]
 
@@ -42,7 +53,7 @@ def test_output_is_folded(steps, expected):
 
 @given(chunks=st.lists(st.one_of(st.none(), st.binary(max_size=40))))
 def test_without_returns_text_comes_out_as_it_went_in(chunks):
-    chunks = [chunk if chunk is None else chunk.replace(b"\r", b"") for chunk in chunks]
+    chunks = [chunk if chunk is None else re.sub(rb"[\r\x1b]", b"", chunk) for chunk in chunks]
     whole = b"".join(chunk for chunk in chunks if chunk is not None)
     assert folded(*chunks) == whole.decode(errors="replace")
 
@@ -50,6 +61,30 @@ def test_without_returns_text_comes_out_as_it_went_in(chunks):
 @given(chunks=st.lists(st.text("ab\r\n", max_size=20)))
 def test_pieces_make_no_difference_while_nobody_looks(chunks):
     assert folded(*(chunk.encode() for chunk in chunks)) == folded("".join(chunks).encode())
+
+
+@given(st.text("ab\r\n€😀\x1b[A", max_size=40))
+def test_torn_at_any_byte_the_text_is_the_same(text):
+    raw, whole = text.encode(), folded(text.encode())
+    assert folded(*(raw[at : at + 1] for at in range(len(raw)))) == whole
+    for cut in range(len(raw)):
+        assert folded(raw[:cut], raw[cut:]) == whole
+
+
+@given(st.binary(max_size=40))
+def test_bytes_of_no_encoding_are_replaced_the_same_way_wherever_they_are_torn(raw):
+    raw = re.sub(rb"[\r\x1b]", b"", raw)
+    for cut in range(len(raw)):
+        assert folded(raw[:cut], raw[cut:]) == raw.decode(errors="replace")
+
+
+def test_bars_that_are_nested_leave_a_line_for_each_state_of_the_outer_one():
+    out = io.StringIO()
+    for _ in tqdm(range(4), desc="epochs", file=out, mininterval=0):
+        for _ in tqdm(range(50), desc="batches", file=out, mininterval=0, position=1, leave=False):
+            pass
+    lines = folded(out.getvalue().encode()).splitlines()
+    assert [line[:12] for line in lines] == [f"epochs: {percent:3}%" for percent in (0, 25, 50, 75, 100)]
 
 
 @given(st.lists(st.text("ab\r\n", max_size=20)))

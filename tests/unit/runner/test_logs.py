@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 
 import pytest
+
+from tests.support.fake_yard import DROP
+from trainyard import contract
 
 PRINTS = [
     pytest.param(
@@ -37,8 +41,10 @@ def test_what_is_printed_is_kept(pod, statement, expected):
 
 def test_a_hundred_megabytes_arrive_whole_while_the_runner_stays_small(pod):
     script = """
-import sys
+import sys, time
 for number in range(1_000_000):
+    if number % 100_000 == 0:
+        time.sleep(0.4)  # longer in all than the log waits for its way to the store
     sys.stdout.write(f"{number:06d} " + "y" * 92 + "\\n")
 """
     pod.env["PYTHONUNBUFFERED"] = ""
@@ -47,11 +53,11 @@ for number in range(1_000_000):
     lines = pod.saved_log().splitlines()
     assert len(lines) == 1_000_000
     assert all(int(line[:6]) == number and len(line) == 99 for number, line in enumerate(lines))
-    parts = [put for put in pod.yard.store.puts if put.path.startswith("logs/")]
+    parts = [put for put in pod.yard.store.puts if put.path.startswith(contract.LOG_PARTS)]
     assert max(put.bytes for put in parts) <= 4 << 20
     assert sum(put.bytes for put in parts) < 2 * 100_000_000, "parts were rewritten again and again"
-    assert pod.max_rss_mb < 100
-    assert list(pod.layout.log_spool.iterdir()) == []
+    assert pod.max_rss_mb < 64
+    assert pod.log_parts() == [], "the whole log has taken their place"
 
 
 LIVE = """
@@ -86,9 +92,32 @@ for _ in range(3):
     for number in range(3):
         wait_until(lambda number=number: len(pod.saved_log()) >= 300_001 * (number + 1))
         (pod.layout.work / f"go{number}").touch()
+        parts = pod.log_parts()
     assert pod.wait() == 0
-    assert len([key for key in pod.yard.store.objects if key.startswith("logs/")]) == 3
+    assert len(parts) == 3
     assert pod.saved_log() == ("z" * 300_000 + "\n") * 3
+
+
+def test_a_reader_sees_each_line_once_at_any_time_over_a_store_that_fails_now_and_then(pod):
+    script = """
+import time
+for number in range(60_000):
+    if number % 6_000 == 0:
+        time.sleep(0.4)
+    print(f"{number:06d} " + "y" * 92)
+"""
+    faults = itertools.cycle([503, None, DROP, None, None])
+    pod.yard.store.fault = lambda method, path: next(faults) if path.startswith("logs/") else None
+    pod.prepared(script).start()
+    seen = []
+    while pod.process.poll() is None:
+        seen.append(pod.saved_log())
+        time.sleep(0.05)
+    whole = "".join(f"{number:06d} " + "y" * 92 + "\n" for number in range(60_000))
+    assert pod.saved_log() == whole
+    assert all(whole.startswith(log) for log in seen)
+    assert len({len(log) for log in seen}) > 2
+    assert pod.log_parts() == []
 
 
 def test_the_state_of_a_bar_is_shown_now_and_then(pod, wait_until):

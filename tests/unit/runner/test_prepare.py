@@ -14,6 +14,7 @@ import tarfile
 import pytest
 
 from tests.support.fake_yard import DROP
+from trainyard import contract
 
 SOURCE = {"train.py": "print('hello')\n", "lib/utils.py": "X = 1\n"}
 
@@ -46,6 +47,29 @@ def test_what_prepare_leaves_is_what_execute_runs(pod):
     assert pod.prepare() == 0
     assert pod.execute() == 0
     assert pod.saved_log() == "works 1\n"
+
+
+def test_the_log_of_prepare_is_saved_beside_that_of_the_script(pod):
+    pod.serve_source(SOURCE)
+    pod.serve_input("data", [{"a.bin": b"a"}])
+    assert pod.prepare() == 0
+    assert contract.PREPARE_LOG not in pod.yard.store.objects
+    assert pod.execute() == 0
+    saved = pod.yard.store.objects[contract.PREPARE_LOG].decode()
+    assert saved == pod.container_log("prepare")
+    assert "fetched the source" in saved
+    assert "fetching input 'data': 1 files" in saved
+    assert pod.saved_log() == "hello\n"
+
+
+@pytest.mark.parametrize("fault", [None, 403, DROP])
+def test_the_log_of_a_prepare_that_fails_is_saved_where_that_is_possible(pod, fault):
+    pod.serve_source({"other.py": ""})
+    pod.yard.store.fault = lambda method, path: fault if path == contract.PREPARE_LOG else None
+    assert pod.prepare(seconds=40) == 1
+    assert pod.termination()["reason"] == "SourceInvalid"
+    saved = pod.yard.store.objects.get(contract.PREPARE_LOG, b"").decode()
+    assert ("SourceInvalid" in saved) == (fault is None)
 
 
 def member(name, kind=tarfile.REGTYPE, **more):

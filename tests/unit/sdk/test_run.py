@@ -32,10 +32,24 @@ def metrics_file(fresh, monkeypatch, tmp_path):
     """The file of a run inside a pod."""
     path = tmp_path / "metrics.jsonl"
     monkeypatch.setenv(contract.ENV_METRICS_FILE, str(path))
+    monkeypatch.setenv(contract.ENV_OUTPUTS, str(tmp_path / "outputs"))
     monkeypatch.setenv(contract.ENV_RUN_NAME, "mnist")
     monkeypatch.setenv(contract.ENV_RUN_UID, "u-1")
     monkeypatch.setenv(contract.ENV_EXPERIMENT, "digits")
     return path
+
+
+class Sheet:
+    """A sink in memory."""
+
+    def __init__(self):
+        self.lines = []
+
+    def write(self, entry):
+        self.lines.append(entry)
+
+    def entries(self):
+        return self.lines
 
 
 def entries(path):
@@ -67,8 +81,7 @@ VALUES = [
 def test_a_number_of_any_kind_is_written_as_json(metrics_file, value, written):
     Run.get_context().log("m", value)
     assert entries(metrics_file) == [{"metric": "m", "value": written}]
-    (kept,) = Run.get_context().get_metrics().values()
-    assert contract.encode_metric(kept) == written
+    assert contract.encode_metric(Run.get_context().get_metrics()["m"]) == written
 
 
 NO_NUMBERS = [
@@ -173,6 +186,20 @@ def test_an_offline_run_has_the_same_interface_and_prints(fresh, capsys):
     assert run.name
 
 
+def test_a_script_that_insists_on_a_run_is_told_that_there_is_none(fresh):
+    with pytest.raises(RuntimeError, match="this process belongs to no run: start it as a TrainingJob"):
+        Run.get_context(allow_offline=False)
+
+
+def test_importing_the_package_takes_less_than_a_tenth_of_a_second():
+    code = "import time; began = time.process_time(); import trainyard; print(time.process_time() - began)"
+    took = [
+        float(subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, check=True).stdout)
+        for _ in range(3)
+    ]
+    assert min(took) < 0.1
+
+
 def test_ten_thousand_calls_cost_less_than_thirty_microseconds_each(metrics_file):
     run = Run.get_context()
     best = math.inf
@@ -192,7 +219,7 @@ def test_threads_write_whole_lines(metrics_file):
     for thread in threads:
         thread.join()
     assert len(entries(metrics_file)) == 4000
-    assert run.get_metrics() == {f"thread {n}": 499 for n in range(8)}
+    assert run.get_metrics() == {f"thread {n}": list(range(500)) for n in range(8)}
 
 
 FORKING = """
@@ -227,16 +254,17 @@ def test_forked_processes_write_whole_lines_beside_a_thread_that_is_logging(metr
 
 @given(st.lists(st.tuples(st.text(max_size=300), st.floats() | st.integers() | st.booleans()), max_size=20))
 def test_whatever_is_logged_is_one_line_of_json_each(pairs):
-    lines = []
-    run = Run(run_id="", name="", experiment="", write=lambda entry: lines.append(json.dumps(entry, allow_nan=False)))
+    sink = Sheet()
+    run = Run(run_id="", name="", experiment="", sink=sink)
     for name, value in pairs:
         run.log(name, value)
+    lines = [json.dumps(entry, allow_nan=False) for entry in sink.entries()]
     assert len(lines) == len(pairs)
     assert {json.loads(line)["metric"] for line in lines} == set(run.get_metrics())
 
 
 def test_a_script_that_makes_up_names_does_not_fill_the_memory_with_them():
-    run = Run(run_id="", name="", experiment="", write=lambda entry: None)
+    run = Run(run_id="", name="", experiment="", sink=Sheet())
     for number in range(10_000):
         run._clean(f"m{number}")
     assert len(run._names) <= 4096

@@ -72,6 +72,9 @@ class MemoryStore:
         headers = {} if sha256 is None else {"x-amz-checksum-sha256": sha256}
         return SignedPut(url=f"https://s3/{key}?put&expires={seconds}", headers=headers)
 
+    def sign_delete(self, key: str, *, seconds: int = URL_SECONDS) -> str:
+        return f"https://s3/{key}?delete&expires={seconds}"
+
     def _info(self, key: str) -> ObjectInfo:
         body = self.objects[key]
         sha256 = hashlib.sha256(body).hexdigest() if self._keeps_checksums else None

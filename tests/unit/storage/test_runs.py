@@ -81,6 +81,12 @@ GOOD = {"path": "outputs/a", "bytes": 1, "sha256": "0" * 64}
         pytest.param({"outputs": [{**GOOD, "path": f"outputs/{n}"} for n in range(20_001)]}, "20001", id="too-many"),
         pytest.param({"warnings": [1]}, "warnings", id="warning-no-text"),
         pytest.param({"environment": {"python": 3}}, "environment.python", id="environment-no-text"),
+        pytest.param({"tags": {"a": []}}, "tags have at 'a'", id="tag-no-text"),
+        pytest.param({"properties": []}, "properties are of type list", id="properties-no-object"),
+        pytest.param({"models": {}}, "models must be a JSON array", id="models-no-list"),
+        pytest.param({"models": [{"name": "m", "path": "../x"}]}, "the path of the model m", id="model-that-climbs"),
+        pytest.param({"models": [{"name": "m/n", "path": "x"}]}, "the name of the model", id="model-of-another"),
+        pytest.param({"models": [{"name": "m", "path": f"{n}"} for n in range(17)]}, "17", id="too-many-models"),
     ],
 )
 async def test_a_manifest_of_a_wrong_shape_is_refused_and_the_field_named(over, said):
@@ -114,7 +120,19 @@ json_values = st.recursive(
 )
 
 
-@given(field=st.sampled_from(sorted(run_manifest({}))), value=json_values)
+SAID = {
+    "tags": {"data": "mnist"},
+    "properties": {"seed": "7"},
+    "models": [{"name": "m", "path": "outputs/m", "description": "best", "tags": {"a": "b"}}],
+}
+
+
+async def test_what_the_script_said_is_read_with_the_manifest():
+    manifest, _ = await read(json.dumps(run_manifest({}) | SAID).encode())
+    assert {name: manifest[name] for name in SAID} == SAID
+
+
+@given(field=st.sampled_from(sorted(run_manifest({}) | SAID)), value=json_values)
 async def test_whatever_a_pod_writes_into_a_field_is_read_or_refused(field, value):
     try:
         manifest, _ = await read(json.dumps(run_manifest({}) | {field: value}).encode())

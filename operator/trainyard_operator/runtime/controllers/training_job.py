@@ -24,6 +24,7 @@ from trainyard_operator.domain.job import PodSettings
 from trainyard_operator.domain.kueue import is_kueues
 from trainyard_operator.domain.plan import Plan
 from trainyard_operator.domain.run_ending import has_finished
+from trainyard_operator.domain.run_models import has_grown
 from trainyard_operator.domain.run_view import ConfigMapSource, Places, RunView, SavedRun, StoreTrouble
 from trainyard_operator.domain.training_job import plan_training_job
 from trainyard_operator.kube.client import Client
@@ -74,7 +75,9 @@ class TrainingJobController:
         live = self._store.live.get(uid)
         key = cluster_of(parent)
         cluster = self._store.get(COMPUTE_CLUSTER, *key) if key else None
-        saved, models = await self._saved(parent, job, cluster), self._models(namespace, spec)
+        saved = await self._saved(parent, job, cluster)
+        wished = _wished(spec, saved)
+        models = self._models(namespace, wished)
         return RunView(
             settings=self._settings,
             places=Places(
@@ -92,7 +95,7 @@ class TrainingJobController:
             source_sha256=live.source_sha256 if live else None,
             saved=saved,
             models=models,
-            used_numbers=await self._used_numbers(namespace, spec, models) if isinstance(saved, SavedRun) else {},
+            used_numbers=await self._used_numbers(namespace, wished, models) if isinstance(saved, SavedRun) else {},
             last_write=self._last_write.get(uid),
         )
 
@@ -125,20 +128,15 @@ class TrainingJobController:
         if entry is not None and isinstance(machines, Cluster):
             self._book.claim((machines.namespace, machines.name), [entry])
 
-    def _models(self, namespace: str, spec: Mapping[str, Any]) -> dict[str, JsonObject]:
-        found = {
-            object_name(name): self._store.get(REGISTERED_MODEL, namespace, object_name(name))
-            for name in _model_names(spec)
-        }
+    def _models(self, namespace: str, names: frozenset[str]) -> dict[str, JsonObject]:
+        found = {object_name(name): self._store.get(REGISTERED_MODEL, namespace, object_name(name)) for name in names}
         return {name: model for name, model in found.items() if model is not None}
 
     async def _used_numbers(
-        self, namespace: str, spec: Mapping[str, Any], models: Mapping[str, JsonObject]
+        self, namespace: str, names: frozenset[str], models: Mapping[str, JsonObject]
     ) -> dict[str, int]:
         """Return what the store knows of models whose objects are new: they may not be the first of their name."""
-        new = {
-            n for n in _model_names(spec) if "latestVersion" not in (models.get(object_name(n), {}).get("status") or {})
-        }
+        new = {n for n in names if "latestVersion" not in (models.get(object_name(n), {}).get("status") or {})}
         return {name: await highest_version(self._objects, namespace, name) for name in sorted(new)}
 
     async def _source(self, namespace: str, spec: Mapping[str, Any]) -> ConfigMapSource | None:
@@ -157,8 +155,7 @@ class TrainingJobController:
         status = parent.get("status") or {}
         if status.get("phase") in {Phase.FAILED, Phase.CANCELED}:
             return None
-        wished = len(_model_names(_mapping(parent.get("spec"))))
-        later = status.get("phase") == Phase.COMPLETED and wished > len(status.get("models") or ())
+        later = status.get("phase") == Phase.COMPLETED and has_grown(parent)
         ended = status.get("phase") != Phase.COMPLETED and job is not None and has_finished(job)
         # A run that was canceled while it ran has saved what there was; one that Kueue took off its node begins anew.
         stopped = bool(status.get("startTime")) and job is not None and bool((job.get("spec") or {}).get("suspend"))
@@ -176,17 +173,19 @@ class TrainingJobController:
         return SavedRun(manifest=found[0], sha256=found[1]) if found else None
 
 
-def _model_names(spec: Mapping[str, Any]) -> list[str]:
-    """Return the models that a spec names; it has not been parsed, and may be anything."""
-    wishes = spec.get("models")
-    names = [_mapping(wish).get("name") for wish in wishes] if isinstance(wishes, list) else []
-    return [name for name in names if isinstance(name, str)]
-
-
 def _is_canceled(run: JsonObject, cluster: JsonObject | None) -> bool:
     return bool(_mapping(run.get("spec")).get("cancel")) or bool(
         (cluster or {"metadata": {}})["metadata"].get("deletionTimestamp")
     )
+
+
+def _wished(spec: Mapping[str, Any], saved: SavedRun | StoreTrouble | None) -> frozenset[str]:
+    """Return the models that a run is to register, by its spec, which may be anything, or by its script."""
+    wishes = spec.get("models")
+    names = [_mapping(wish).get("name") for wish in wishes] if isinstance(wishes, list) else []
+    if isinstance(saved, SavedRun):
+        names += [wish["name"] for wish in saved.manifest.get("models", ())]
+    return frozenset(name for name in names if isinstance(name, str))
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
