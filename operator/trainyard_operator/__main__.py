@@ -255,6 +255,7 @@ class Process:
             gateway_ca=tls.ca_pem,
             pull_policy=settings.trainer_pull_policy,
             default_requests=settings.run_default_requests,
+            disruption_retries=settings.run_disruption_retries,
         )
         controllers = build_controllers(
             store=parts.store,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 import unicodedata
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Final, TypedDict, Union
@@ -36,6 +37,7 @@ ENV_RUN_NAME: Final = "TRAINYARD_RUN_NAME"
 ENV_RUN_NAMESPACE: Final = "TRAINYARD_RUN_NAMESPACE"
 ENV_RUN_UID: Final = "TRAINYARD_RUN_UID"
 ENV_EXPERIMENT: Final = "TRAINYARD_EXPERIMENT"
+ENV_ATTEMPT: Final = "TRAINYARD_ATTEMPT"
 
 TOKEN_AUDIENCE: Final = "trainyard"  # noqa: S105
 TERMINATION_LOG: Final = "/dev/termination-log"
@@ -51,10 +53,31 @@ MAX_GRANTS: Final = 500
 MAX_OUTPUT_FILES: Final = 20_000
 MAX_WARNINGS: Final = 20
 
+ATTEMPTS: Final = "attempts"
 MANIFEST: Final = "manifest.json"
 METRICS_HISTORY: Final = "metrics.jsonl"
 RUN_MANIFEST_SCHEMA: Final = "trainyard.dev/run-manifest/v1"
 MODEL_MANIFEST_SCHEMA: Final = "trainyard.dev/model-manifest/v1"
+
+SIGNAL_BASE: Final = 128
+_EXIT_CODES: Final = {
+    2: "often wrong arguments, or a missing file",
+    126: "found, but it cannot be executed",
+    127: "a command was not found",
+}
+_SIGNALS: Final = {
+    "SIGHUP": "the terminal or parent of a process went away",
+    "SIGINT": "interrupted",
+    "SIGQUIT": "asked to quit",
+    "SIGILL": "an instruction that this processor does not have",
+    "SIGABRT": "it gave up by itself, often for a failed assertion or want of memory",
+    "SIGBUS": "memory that is not there, often a full /dev/shm or a file that shrank",
+    "SIGFPE": "an arithmetic error such as a division by zero",
+    "SIGKILL": "by the kernel or another process, often for want of memory",
+    "SIGSEGV": "memory that is not its own, a fault in native code",
+    "SIGPIPE": "it wrote to a pipe that nobody reads",
+    "SIGTERM": "it was told to stop",
+}
 
 MetricValue = Union[float, int, str]
 
@@ -238,6 +261,11 @@ def render_parameter(value: object) -> str:
     return json.dumps(value)
 
 
+def attempt_folder(attempt: int) -> str:
+    """Return the folder, below that of the run, of everything that one attempt of it may write."""
+    return f"{ATTEMPTS}/{attempt}/"
+
+
 def arguments_of(parameters: dict[str, Any], arguments: list[str], inputs: dict[str, str]) -> list[str]:
     """Return the script's argv after its name.
 
@@ -253,6 +281,29 @@ def arguments_of(parameters: dict[str, Any], arguments: list[str], inputs: dict[
             text = text.replace(f"$(inputs.{name})", path)
         argv.append(text)
     return argv
+
+
+def explain_exit(code: int, number: int | None = None) -> str:
+    """Return an exit code in words, with what it commonly means (POSIX shells' conventions).
+
+    Parameters
+    ----------
+    number
+        The signal that ended the process, where that is known.
+    """
+    if number is None and code > SIGNAL_BASE:
+        number = code - SIGNAL_BASE
+    meaning = _EXIT_CODES.get(code) if number is None else _signal_words(number)
+    return f"exit code {code}" + (f" ({meaning})" if meaning else "")
+
+
+def _signal_words(number: int) -> str | None:
+    try:
+        name = signal.Signals(number).name
+    except ValueError:
+        return None
+    words = _SIGNALS.get(name)
+    return f"killed by {name}" + (f": {words}" if words else "")
 
 
 def canonical_json(document: object) -> bytes:

@@ -309,7 +309,7 @@ async def test_eight_operators_at_once_make_one_version(store):
 
 
 async def test_bytes_that_changed_after_the_run_never_become_a_version(store):
-    await fill(store, saved_run(OUTPUTS) | {f"runs/{NAMESPACE}/{UID}/outputs/modelx": b"X"})
+    await fill(store, saved_run(OUTPUTS) | {f"runs/{NAMESPACE}/{UID}/attempts/1/outputs/modelx": b"X"})
     with pytest.raises(CopyRefused, match="changed after the run"):
         await copy_version(store, NAMESPACE, "m", 1, entry("outputs/modelx"))
     assert await read_model_manifest(store, NAMESPACE, "m", 1) is None

@@ -75,6 +75,10 @@ class Session:
         if minder.drain(self._tee):
             self._warnings.add("processes that the script had left running were killed when it ended")
 
+    def tail(self) -> str:
+        """Return the last lines that the script has printed."""
+        return self._tee.tail(MAX_LOG_TAIL_BYTES) if self._tee else ""
+
     def finish(self, outcome: Outcome, *, ended: float) -> int:
         """Save everything, say how it ended, and return the container's exit code.
 
@@ -168,7 +172,7 @@ class Session:
             outputs={"files": len(saved), "bytes": sum(file["bytes"] for file in saved)},
             manifest_sha256=manifest_sha256,
             warnings=self._warnings.listed(),
-            log_tail=self._tee.tail(MAX_LOG_TAIL_BYTES) if self._tee else "",
+            log_tail=self.tail(),
         )
         write_termination(self._layout.termination_log, document)
 

@@ -54,10 +54,14 @@ MAX_VARIABLE_NAME: Final = 256
 MAX_VARIABLE: Final = 8192
 MAX_VARIABLES: Final = 100
 RESERVED_VARIABLES: Final = "TRAINYARD_"
-QUANTITIES: Final = {"cpu": CPU, "memory": MEMORY}
+QUANTITIES: Final = {"cpu": CPU, "memory": MEMORY, "ephemeral-storage": MEMORY}
 MAX_QUANTITY: Final = 24
 MAX_MODELS: Final = 16
 MAX_PRIORITY: Final = 1000
+MAX_RETRIES: Final = 10
+MAX_SECONDS: Final = 31_536_000
+DEFAULT_GRACE_SECONDS: Final = 60
+MAX_GRACE_SECONDS: Final = 3600
 
 _INPUT_REFERENCE = re.compile(r"\$\(inputs\.([^()]*)\)")
 
@@ -107,6 +111,11 @@ class TrainingJobSpec:
     limits: Mapping[str, str]
     models: tuple[ModelSpec, ...]
     priority: int
+    retries: int
+    start_timeout: int | None
+    run_timeout: int | None
+    grace_seconds: int
+    suspend: bool
     cancel: bool
 
     @property
@@ -152,8 +161,23 @@ class TrainingJobSpec:
             priority=read_whole(
                 fields.get("priority"), "spec.priority", at_least=-MAX_PRIORITY, at_most=MAX_PRIORITY, default=0
             ),
+            retries=read_whole(fields.get("retries"), "spec.retries", at_most=MAX_RETRIES, default=0),
+            start_timeout=_read_seconds(fields.get("startTimeoutSeconds"), "spec.startTimeoutSeconds"),
+            run_timeout=_read_seconds(fields.get("runTimeoutSeconds"), "spec.runTimeoutSeconds"),
+            grace_seconds=read_whole(
+                fields.get("terminationGracePeriodSeconds"),
+                "spec.terminationGracePeriodSeconds",
+                at_least=1,
+                at_most=MAX_GRACE_SECONDS,
+                default=DEFAULT_GRACE_SECONDS,
+            ),
+            suspend=read_flag(fields.get("suspend"), "spec.suspend"),
             cancel=read_flag(fields.get("cancel"), "spec.cancel"),
         )
+
+
+def _read_seconds(value: object, field: str) -> int | None:
+    return None if value is None else read_whole(value, field, at_least=1, at_most=MAX_SECONDS, default=0)
 
 
 def _read_experiment(value: object) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from trainyard.contract import Report, RunManifest
+from trainyard.contract import Report, RunManifest, attempt_folder
 from trainyard_operator.domain.admission import Gate
 from trainyard_operator.domain.job import PodSettings
 from trainyard_operator.providers.base import Cluster
@@ -40,8 +40,15 @@ class StoreTrouble:
 class Places:
     """Where a run's things are in the object store."""
 
-    outputs_uri: str
-    logs_uri: str
+    run_uri: str
+
+    def outputs_uri(self, attempt: int) -> str:
+        """Return where the outputs of an attempt are."""
+        return f"{self.run_uri}{attempt_folder(attempt)}outputs/"
+
+    def logs_uri(self, attempt: int) -> str:
+        """Return where the parts of an attempt's log are."""
+        return f"{self.run_uri}{attempt_folder(attempt)}logs/"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,13 +57,13 @@ class RunView:
 
     settings: PodSettings
     places: Places
-    job: Mapping[str, Any] | None = None
+    job: Mapping[str, Any] | None = None  # of the latest attempt
     pods: Sequence[Mapping[str, Any]] = ()
     cluster: Mapping[str, Any] | None = None
     machines: Cluster | str = ""  # the cluster, understood, or why it cannot be
     gate: Gate | None = None  # what the cluster's queue says; None where there is no cluster, or it has let the run in
     source: ConfigMapSource | None = None
-    live: Report | None = None
+    live: Report | None = None  # of the latest attempt
     source_sha256: str | None = None
     saved: SavedRun | StoreTrouble | None = None
     models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by object name

@@ -48,7 +48,7 @@ class Grants:
     async def run(self, run: RunRef) -> RunDocument:
         """Return the document of a run; the first to ask freezes its source."""
         source = await frozen_source(self._store, run.namespace, run.uid) or await self._freeze(run)
-        self._live.publish(run.uid, source_sha256=source.sha256)
+        self._live.publish(run.uid, attempt=run.attempt, source_sha256=source.sha256)
         url = await self._sign(lambda: self._store.sign_get(source.key))
         return RunDocument(
             name=run.name,
@@ -71,8 +71,8 @@ class Grants:
         raise Refusal(HTTPStatus.NOT_FOUND, "NotFound", message, field="name")
 
     async def put(self, run: RunRef, request: PutRequest) -> Answer:
-        """Return addresses below the run's own folder."""
-        return await self._puts(layout.run_prefix(run.namespace, run.uid), request.files)
+        """Return addresses below the folder of the run's own attempt."""
+        return await self._puts(layout.attempt_prefix(run.namespace, run.uid, run.attempt), request.files)
 
     async def data_put(self, namespace: str, request: DataPutRequest) -> Answer:
         """Return addresses in the namespace's datastore."""

@@ -171,7 +171,7 @@ class Gateway:
         if len(body) > MAX_REPORT_BODY:
             message = f"the report has {len(body)} bytes, more than {MAX_REPORT_BODY}"
             raise Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "TooLarge", message)
-        self._live.publish(run.uid, report=parse_report(body))
+        self._live.publish(run.uid, attempt=run.attempt, report=parse_report(body))
         return web.json_response({})
 
     async def _serve_queue(self, request: web.Request) -> web.StreamResponse:

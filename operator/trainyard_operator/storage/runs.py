@@ -75,15 +75,17 @@ def archive(files: Mapping[str, bytes]) -> bytes:
     return gzip.compress(buffer.getvalue(), mtime=0)
 
 
-async def read_run_manifest(store: ObjectStore, namespace: str, uid: str) -> tuple[RunManifest, str] | None:
-    """Return a run's manifest and the SHA-256 of its bytes, None where it is not written.
+async def read_run_manifest(
+    store: ObjectStore, namespace: str, uid: str, attempt: int
+) -> tuple[RunManifest, str] | None:
+    """Return the manifest of an attempt and the SHA-256 of its bytes, None where it is not written.
 
     Raises
     ------
     ManifestInvalid
         If the object there is no manifest of this run. A pod writes it, and a pod is not trusted.
     """
-    key = layout.run_manifest_key(namespace, uid)
+    key = layout.run_manifest_key(namespace, uid, attempt)
     try:
         body = await store.get(key, limit=MAX_MANIFEST_BYTES)
     except ObjectTooLarge as error:

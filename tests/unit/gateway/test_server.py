@@ -205,7 +205,7 @@ async def test_an_object_that_could_not_be_a_file_fails_the_input(world):
 async def test_a_run_writes_below_its_own_folder_with_the_checksum_in_the_signature(world):
     files = [{"path": "outputs/a", "bytes": 1, "sha256": SHA}, {"path": "logs/1", "bytes": 2}]
     status, answer = await world.grants(op="put", files=files)
-    root = f"https://s3/runs/{NAMESPACE}/{UID}/"
+    root = f"https://s3/runs/{NAMESPACE}/{UID}/attempts/1/"
     assert status == 200
     assert answer["files"] == [
         {"path": "outputs/a", "url": f"{root}outputs/a?put&expires=3600", "headers": {"x-amz-checksum-sha256": SHA}},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -19,9 +19,9 @@ from trainyard_operator.api.names import (
 )
 from trainyard_operator.api.reasons import Phase
 from trainyard_operator.domain.admission import ENDED
+from trainyard_operator.domain.attempts import has_ended, is_over, latest_attempt, newest_job
 from trainyard_operator.domain.job import PodSettings
 from trainyard_operator.domain.plan import Plan
-from trainyard_operator.domain.run_ending import has_finished
 from trainyard_operator.domain.run_view import ConfigMapSource, Places, RunView, SavedRun, StoreTrouble
 from trainyard_operator.domain.training_job import plan_training_job
 from trainyard_operator.kube.client import Client
@@ -65,23 +65,24 @@ class TrainingJobController:
         """Return the surroundings of a TrainingJob; the API server and the object store are asked only where needed."""
         meta, spec, status = parent["metadata"], _mapping(parent.get("spec")), parent.get("status") or {}
         namespace, uid = meta["namespace"], meta["uid"]
-        jobs = self._store.children(JOB, uid)
-        job = jobs[0] if jobs else None
+        job = newest_job(self._store.children(JOB, uid))
+        pods = self._store.children(POD, job["metadata"]["uid"]) if job else ()
+        attempt = latest_attempt(status, job)
         live = self._store.live.get(uid)
-        saved, models = await self._saved(parent, job), self._models(namespace, spec)
+        if live is not None and live.attempt != attempt:
+            live = None
+        saved, models = await self._saved(parent, job, pods, attempt), self._models(namespace, spec)
         key = cluster_of(parent)
         cluster = self._store.get(COMPUTE_CLUSTER, *key) if key else None
         return RunView(
             settings=self._settings,
-            places=Places(
-                outputs_uri=layout.uri(self._bucket, layout.outputs_prefix(namespace, uid)),
-                logs_uri=layout.uri(self._bucket, layout.logs_prefix(namespace, uid)),
-            ),
+            places=Places(run_uri=layout.uri(self._bucket, layout.run_prefix(namespace, uid))),
             job=job,
-            pods=self._store.children(POD, job["metadata"]["uid"]) if job else (),
+            pods=pods,
             cluster=cluster,
             machines=self._book.understand(cluster) if cluster else "",
-            source=await self._source(namespace, spec) if job is None and not status.get("jobName") else None,
+            # Once it has begun its source is frozen, whatever becomes of the ConfigMap.
+            source=await self._source(namespace, spec) if attempt == 0 else None,
             live=live.report if live else None,
             source_sha256=live.source_sha256 if live else None,
             saved=saved,
@@ -139,21 +140,20 @@ class TrainingJobController:
             return ConfigMapSource(files=None)
         return ConfigMapSource(files=frozenset((config_map.get("data") or {}) | (config_map.get("binaryData") or {})))
 
-    async def _saved(self, parent: JsonObject, job: JsonObject | None) -> SavedRun | StoreTrouble | None:
+    async def _saved(
+        self, parent: JsonObject, job: Mapping[str, Any] | None, pods: Sequence[Mapping[str, Any]], attempt: int
+    ) -> SavedRun | StoreTrouble | None:
         status = parent.get("status") or {}
         if status.get("phase") in {Phase.FAILED, Phase.CANCELED}:
             return None
-        later = status.get("phase") == Phase.COMPLETED and len(_mapping(parent.get("spec")).get("models") or ()) > len(
-            status.get("models") or ()
-        )
-        ended = status.get("phase") != Phase.COMPLETED and job is not None and has_finished(job)
-        # A run that was canceled while it ran has saved what there was.
-        stopped = bool(status.get("startTime")) and job is not None and bool((job.get("spec") or {}).get("suspend"))
-        if not (later or ended or stopped):
+        completed = status.get("phase") == Phase.COMPLETED
+        later = completed and len(_mapping(parent.get("spec")).get("models") or ()) > len(status.get("models") or ())
+        over = job is not None and not has_ended(status, attempt) and is_over(job, pods, now=datetime.now(UTC))
+        if not later and (completed or not over):
             return None
         meta = parent["metadata"]
         try:
-            found = await read_run_manifest(self._objects, meta["namespace"], meta["uid"])
+            found = await read_run_manifest(self._objects, meta["namespace"], meta["uid"], attempt)
         except StoreError as error:
             # Keys, buckets and networks get mended: only a manifest that is there and wrong stays wrong.
             return StoreTrouble(message=str(error), final=False)
