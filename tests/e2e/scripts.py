@@ -18,6 +18,62 @@ print("I give up")
 raise SystemExit(3)
 """
 
+SAVE_AND_EXIT_3 = """
+import os
+os.makedirs("outputs", exist_ok=True)
+open("outputs/half.bin", "wb").write(b"half")
+print("I give up")
+raise SystemExit(3)
+"""
+
+FAILS_ONCE = """
+import os
+if os.environ["TRAINYARD_ATTEMPT"] == "1":
+    raise SystemExit("not today")
+os.makedirs("outputs", exist_ok=True)
+open("outputs/model.bin", "wb").write(b"model")
+"""
+
+SEGFAULT = """
+import ctypes
+ctypes.string_at(0)
+"""
+
+# Keeps the file, so that it is seen by whoever measures from time to time.
+FILLS_ITS_DISK = """
+import time
+with open("/tmp/large", "wb") as file:
+    for _ in range(64):
+        file.write(bytes(1 << 20))
+print("wrote too much", flush=True)
+time.sleep(300)
+"""
+
+NO_SPACE = """
+with open("/dev/full", "wb") as file:
+    file.write(b"x")
+"""
+
+DEAF = """
+import signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+while True:
+    time.sleep(1)
+"""
+
+STOPS_IN_GOOD_ORDER = """
+import os, signal, sys, time
+from trainyard import Run
+def stop(*_):
+    os.makedirs("outputs", exist_ok=True)
+    open("outputs/part.bin", "wb").write(b"so far")
+    sys.exit(0)
+signal.signal(signal.SIGTERM, stop)
+Run.get_context().log("early", 1)
+while True:
+    time.sleep(1)
+"""
+
 SYNTAX_ERROR = """
 def broken(:
 """
@@ -101,6 +157,11 @@ Run.get_context().log("early", 1)
 while True:
     time.sleep(1)
 """
+
+
+def kills_itself(number: int) -> str:
+    """Return a script that ends by a signal."""
+    return f"import os; os.kill(os.getpid(), {number})"
 
 
 def sleeping(seconds: float) -> str:
