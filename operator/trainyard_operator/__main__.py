@@ -55,6 +55,7 @@ from trainyard_operator.runtime.watched import PLANNED, POOLS, WATCHED, Watched
 from trainyard_operator.settings import Settings, SettingsError
 from trainyard_operator.storage.errors import StoreError
 from trainyard_operator.storage.models import copy_version
+from trainyard_operator.storage.runs import erase_run
 from trainyard_operator.storage.store import S3Store
 from trainyard_operator.telemetry.health import Health
 from trainyard_operator.telemetry.logs import configure_logs
@@ -246,6 +247,7 @@ class Process:
             informer=parts.informer,
             memory=parts.memory,
             copy=partial(copy_version, parts.objects),
+            erase=partial(erase_run, parts.objects),
             groups=parts.groups,
             now=_now,
         )

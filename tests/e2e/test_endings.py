@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 import pytest
 
 from tests.e2e import scripts
-from tests.e2e.bucket import folder
-from tests.e2e.yard import Json, Yard, conditions, ready, training_job
+from tests.e2e.bucket import folder, open_bucket, root
+from tests.e2e.yard import Json, Yard, conditions, kill_operator, ready, training_job
 
 pytestmark = pytest.mark.e2e
 
@@ -166,3 +168,40 @@ def test_a_pod_that_somebody_deletes_is_no_failure_and_another_attempt_completes
     assert run["status"]["phase"] == "Completed", run["status"]
     assert [entry["reason"] for entry in run["status"]["attempts"]] == ["NodeLost", "Completed"]
     assert "failures" not in run["status"]
+
+
+def test_a_run_goes_on_time_also_where_the_operator_was_killed_and_leaves_its_data(yard: Yard, files):
+    name = yard.apply(training_job(scripts.FINE, ttlSecondsAfterFinished=20))
+    run = yard.wait_for_end(name)
+    kill_operator(yard)
+    ended = datetime.fromisoformat(run["status"]["completionTime"])
+    yard.wait("the run to go", lambda: name not in yard.kubectl("get", "tj", "-o", "name"), seconds=60)
+    late = (datetime.now(UTC) - ended).total_seconds() - 20
+    assert 0 <= late < 5
+    yard.wait("its Job to go", lambda: not yard.items("jobs", "-l", f"trainyard.dev/training-job={name}"))
+    time.sleep(5)  # whatever would come back has the time to
+    assert yard.items("jobs,pods", "-l", f"trainyard.dev/training-job={name}") == []
+    assert files.keys(folder(run))
+
+
+@pytest.mark.parametrize("while_running", [True, False])
+def test_a_run_that_is_deleted_with_its_data_leaves_nothing(yard: Yard, files, while_running):
+    script = scripts.STUBBORN if while_running else scripts.FINE
+    name = yard.apply(training_job(script, deletionPolicy="Delete"))
+    run = yard.wait_for_phase(name, "Running") if while_running else yard.wait_for_end(name)
+    assert files.keys(root(run))
+    yard.kubectl("delete", "tj", name, "--timeout=60s")
+    assert files.keys(root(run)) == []
+    yard.wait("its Job to go", lambda: not yard.items("jobs,pods", "-l", f"trainyard.dev/training-job={name}"))
+
+
+def test_a_deletion_waits_for_a_store_that_is_away_and_says_so(yard: Yard):
+    name = yard.apply(training_job(scripts.NO_OUTPUTS, deletionPolicy="Delete"))
+    run = yard.wait_for_end(name)
+    with yard.scaled_down("trainyard-store"):
+        yard.kubectl("delete", "tj", name, "--wait=false")
+        told = yard.wait("the run to say so", lambda: conditions(yard.run(name)).get("DataDeleted"), seconds=90)
+        assert told == "False"
+    yard.wait("the run to go", lambda: name not in yard.kubectl("get", "tj", "-o", "name"))
+    with open_bucket(yard) as files:
+        assert files.keys(root(run)) == []

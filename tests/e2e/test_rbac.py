@@ -81,4 +81,7 @@ def a_whole_run(yard: Yard, configure):
     wider = {"queue": {"paused": False}, "scale": {"minNodes": 0, "maxNodes": 3}}
     yard.kubectl("patch", "cc", "rights", "--type=merge", "-p", json.dumps({"spec": wider}))
     assert yard.wait_for_end(name)["status"]["phase"] == "Completed"
+    gone = json.dumps({"spec": {"deletionPolicy": "Delete", "ttlSecondsAfterFinished": 0}})
+    yard.kubectl("patch", "tj", name, "--type=merge", "-p", gone)
+    yard.wait("the run to go", lambda: name not in yard.kubectl("get", "tj", "-o", "name"))
     yard.kubectl("delete", "cc", "rights", "--timeout=120s")

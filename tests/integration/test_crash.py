@@ -41,6 +41,7 @@ from trainyard_operator.runtime.store import Store
 from trainyard_operator.runtime.watched import PLANNED, WATCHED
 from trainyard_operator.storage import layout
 from trainyard_operator.storage.models import copy_version
+from trainyard_operator.storage.runs import erase_run
 from trainyard_operator.storage.store import S3Store
 
 NAMESPACE = "default"
@@ -102,7 +103,7 @@ async def live(client: KubeClient, objects: S3Store, lifetime: Lifetime) -> None
     mortal_objects = Mortal(objects, lifetime=lifetime, writes={"put", "copy"})
     executor = Executor(
         client=mortal_client, store=store, informer=informer, memory=memory,
-        copy=partial(copy_version, mortal_objects), groups=FakeGroups(), now=partial(datetime.now, UTC),
+        copy=partial(copy_version, mortal_objects), erase=partial(erase_run, mortal_objects), groups=FakeGroups(), now=partial(datetime.now, UTC),
     )  # fmt: skip
     pods = PodSettings(trainer_image="trainer:1", gateway_url="https://gateway:8443", gateway_ca="PEM")
     controllers = build_controllers(

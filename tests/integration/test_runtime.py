@@ -64,7 +64,7 @@ class Yard:
             raise AssertionError("nothing is copied here")
 
         return Executor(
-            client=self.client, store=store or self.store, informer=self.informer, memory=Memory(), copy=copy,
+            client=self.client, store=store or self.store, informer=self.informer, memory=Memory(), copy=copy, erase=None,
             groups=FakeGroups(), now=now,
         )  # fmt: skip
 

@@ -62,6 +62,8 @@ STOPPED_ANNOTATION: Final = f"{GROUP}/stopped"
 POOL_LABEL: Final = f"{GROUP}/pool"
 # Keeps a cluster until its nodes are gone, which no owner reference can: they belong to no namespace.
 FINALIZER: Final = f"{GROUP}/pool"
+# Keeps a run whose `deletionPolicy` is Delete until its data is gone from the object store.
+DATA_FINALIZER: Final = f"{GROUP}/run-data"
 # On a Job that was let in and found no node: how often, and when it may be let in again, as JSON.
 BACK_OFF_ANNOTATION: Final = f"{GROUP}/admission-back-off"
 # On the operator's own pod that holds the lease: the gateway's Service selects it.

@@ -46,6 +46,10 @@ class TrainingJobCondition(Word):
     CANCELED = "Canceled", "True once the run was stopped because of `spec.cancel`."
     SUSPENDED = "Suspended", "Present, and True, only while `spec.suspend` keeps the run from going on."
     ADMITTED = "Admitted", "True once the run's cluster has let it in; False while it waits in the queue."
+    DATA_DELETED = (
+        "DataDeleted",
+        "Present, and False, only while the TrainingJob is being deleted and its data cannot be; the message says why.",
+    )
     OUTPUTS_SAVED = "OutputsSaved", "True once the outputs are in the object store together with their manifest."
     MODEL_REGISTERED = "ModelRegistered", "True once every entry of `spec.models` has a model version that is Ready."
 
@@ -121,6 +125,10 @@ class TrainingJobReason(Word):
     SUSPENDING = "Suspending", "The run is being stopped because of `spec.suspend`; it may save what it has."
     CANCELED = "Canceled", "Somebody set `spec.cancel`."
     CANCELING = "Canceling", "The run is being stopped because of `spec.cancel`; it may save what it has."
+    DATA_NOT_DELETED = (
+        "DataNotDeleted",
+        "The object store does not delete the run's data, as `spec.deletionPolicy` asks for; it is tried again.",
+    )
     JOB_DELETED = "JobDeleted", "Somebody deleted the run's Job before it had ended."
     RUN_FAILED = "RunFailed", "The run ended without saying why; its pod and log may tell more."
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from trainyard.contract import INPUTS_DIR, OUTPUTS, arguments_of
@@ -13,6 +14,7 @@ from trainyard_operator.api.fields import (
     MODEL_NAME,
     OBJECT_NAME,
     SpecError,
+    read_choice,
     read_flag,
     read_list,
     read_object,
@@ -66,6 +68,13 @@ MAX_GRACE_SECONDS: Final = 3600
 _INPUT_REFERENCE = re.compile(r"\$\(inputs\.([^()]*)\)")
 
 
+class RunDeletionPolicy(StrEnum):
+    """What becomes of a run's data in the object store when its TrainingJob is deleted."""
+
+    RETAIN = "Retain"
+    DELETE = "Delete"
+
+
 @dataclass(frozen=True, kw_only=True)
 class InputSpec:
     """One input: what lies at `path` in the namespace's datastore."""
@@ -115,6 +124,8 @@ class TrainingJobSpec:
     start_timeout: int | None
     run_timeout: int | None
     grace_seconds: int
+    ttl: int | None
+    deletion_policy: RunDeletionPolicy
     suspend: bool
     cancel: bool
 
@@ -171,13 +182,17 @@ class TrainingJobSpec:
                 at_most=MAX_GRACE_SECONDS,
                 default=DEFAULT_GRACE_SECONDS,
             ),
+            ttl=_read_seconds(fields.get("ttlSecondsAfterFinished"), "spec.ttlSecondsAfterFinished", at_least=0),
+            deletion_policy=read_choice(
+                fields.get("deletionPolicy"), "spec.deletionPolicy", RunDeletionPolicy, RunDeletionPolicy.RETAIN
+            ),
             suspend=read_flag(fields.get("suspend"), "spec.suspend"),
             cancel=read_flag(fields.get("cancel"), "spec.cancel"),
         )
 
 
-def _read_seconds(value: object, field: str) -> int | None:
-    return None if value is None else read_whole(value, field, at_least=1, at_most=MAX_SECONDS, default=0)
+def _read_seconds(value: object, field: str, *, at_least: int = 1) -> int | None:
+    return None if value is None else read_whole(value, field, at_least=at_least, at_most=MAX_SECONDS, default=0)
 
 
 def _read_experiment(value: object) -> str:

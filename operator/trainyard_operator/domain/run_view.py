@@ -37,6 +37,14 @@ class StoreTrouble:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RunData:
+    """Whether a run that is being deleted has data left in the object store, and what keeps it from going."""
+
+    left: bool
+    trouble: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Places:
     """Where a run's things are in the object store."""
 
@@ -68,4 +76,5 @@ class RunView:
     saved: SavedRun | StoreTrouble | None = None
     models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by object name
     used_numbers: Mapping[str, int] = field(default_factory=dict)  # by model name, where its object knows of none
+    data: RunData | None = None  # looked at while the object is being deleted
     last_write: datetime | None = None  # of this object's status, by this process

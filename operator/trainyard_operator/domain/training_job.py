@@ -34,6 +34,7 @@ from trainyard_operator.domain.run_conclusion import LOOK_AGAIN_SECONDS, conclud
 from trainyard_operator.domain.run_ending import Failure
 from trainyard_operator.domain.run_facts import is_saving, known, written
 from trainyard_operator.domain.run_models import registration
+from trainyard_operator.domain.run_removal import expire, guard, remove
 from trainyard_operator.domain.run_status import Standing, is_complete
 from trainyard_operator.domain.run_stop import SUSPEND_WORDS, Stop, at_rest, stop, why_canceled, why_stopped
 from trainyard_operator.domain.run_view import RunView, SavedRun, StoreTrouble
@@ -45,12 +46,17 @@ JsonObject = dict[str, Any]
 
 
 def plan_training_job(parent: Mapping[str, Any], view: RunView, now: datetime) -> Plan:
+    """Return the next step of a run, or of its object once the run has ended."""
+    if parent["metadata"].get("deletionTimestamp"):
+        return remove(parent, view, now)
+    return guard(parent, expire(parent, _plan(parent, view, now), now))
+
+
+def _plan(parent: Mapping[str, Any], view: RunView, now: datetime) -> Plan:
     """Return the next step of a run. The plan of a run that has ended is empty unless `spec.models` has grown."""
     old: Mapping[str, Any] = parent.get("status") or {}
     grown = len(parent["spec"].get("models") or ()) > len(old.get("models") or ())
-    # The children of an object that is being deleted go with it, and none may come back.
-    going = bool(parent["metadata"].get("deletionTimestamp"))
-    if going or old.get("phase") in {Phase.FAILED, Phase.CANCELED} or (is_complete(old) and not grown):
+    if old.get("phase") in {Phase.FAILED, Phase.CANCELED} or (is_complete(old) and not grown):
         return Plan()
     try:
         spec = TrainingJobSpec.parse(parent["spec"])

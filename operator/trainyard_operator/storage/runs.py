@@ -24,6 +24,7 @@ from trainyard.contract import (
 )
 from trainyard_operator.domain.metrics import bounded
 from trainyard_operator.storage import layout
+from trainyard_operator.storage.erasure import erase
 from trainyard_operator.storage.errors import ManifestInvalid, ObjectNotFound, ObjectTooLarge
 from trainyard_operator.storage.store import ObjectStore
 
@@ -40,6 +41,11 @@ class FrozenSource:
     key: str
     sha256: str
     bytes: int
+
+
+async def erase_run(store: ObjectStore, namespace: str, uid: str) -> None:
+    """Delete all that a run has in the object store."""
+    await erase(store, layout.run_prefix(namespace, uid))
 
 
 async def frozen_source(store: ObjectStore, namespace: str, uid: str) -> FrozenSource | None:

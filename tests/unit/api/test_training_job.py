@@ -45,6 +45,8 @@ def test_only_a_source_is_needed_and_the_rest_has_defaults():
         start_timeout=None,
         run_timeout=None,
         grace_seconds=60,
+        ttl=None,
+        deletion_policy="Retain",
         suspend=False,
         cancel=False,
     )
@@ -67,6 +69,8 @@ def test_every_field_is_read():
             "startTimeoutSeconds": 600,
             "runTimeoutSeconds": 7200,
             "terminationGracePeriodSeconds": 90,
+            "ttlSecondsAfterFinished": 3600,
+            "deletionPolicy": "Delete",
             "suspend": True,
             "cancel": True,
             "models": [
@@ -98,6 +102,8 @@ def test_every_field_is_read():
         start_timeout=600,
         run_timeout=7200,
         grace_seconds=90,
+        ttl=3600,
+        deletion_policy="Delete",
         suspend=True,
         cancel=True,
     )

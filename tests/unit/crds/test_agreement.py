@@ -55,6 +55,8 @@ TRAINING_JOB = [
     ("startTimeoutSeconds", 600, "start_timeout", 600),
     ("runTimeoutSeconds", 7200, "run_timeout", 7200),
     ("terminationGracePeriodSeconds", 90, "grace_seconds", 90),
+    ("ttlSecondsAfterFinished", 0, "ttl", 0),
+    ("deletionPolicy", "Delete", "deletion_policy", "Delete"),
     ("suspend", True, "suspend", True),
     ("cancel", True, "cancel", True),
 ]

@@ -31,7 +31,9 @@ def build_controllers(  # noqa: PLR0913 - the composition root of the reconciler
 ) -> tuple[Controller, ...]:
     """Return the controllers of all kinds."""
     return (
-        TrainingJobController(store=store, book=book, client=client, objects=objects, settings=pods, bucket=bucket),
+        TrainingJobController(
+            store=store, book=book, client=client, objects=objects, memory=memory, settings=pods, bucket=bucket
+        ),
         ComputeClusterController(
             store=store, book=book, client=client, catalogue=catalogue, karpenter=karpenter, groups=groups, pods=pods
         ),

@@ -10,6 +10,7 @@ from typing import Any
 from trainyard_operator.api.names import (
     COMPUTE_CLUSTER,
     CONFIG_MAP,
+    DATA_FINALIZER,
     JOB,
     POD,
     REGISTERED_MODEL,
@@ -22,14 +23,16 @@ from trainyard_operator.domain.admission import ENDED
 from trainyard_operator.domain.attempts import has_ended, is_over, latest_attempt, newest_job
 from trainyard_operator.domain.job import PodSettings
 from trainyard_operator.domain.plan import Plan
-from trainyard_operator.domain.run_view import ConfigMapSource, Places, RunView, SavedRun, StoreTrouble
+from trainyard_operator.domain.run_view import ConfigMapSource, Places, RunData, RunView, SavedRun, StoreTrouble
 from trainyard_operator.domain.training_job import plan_training_job
 from trainyard_operator.kube.client import Client
 from trainyard_operator.kube.errors import NotFound
 from trainyard_operator.providers.base import Cluster
+from trainyard_operator.runtime.memory import Memory
 from trainyard_operator.runtime.queuebook import QueueBook
 from trainyard_operator.runtime.store import Store
 from trainyard_operator.storage import layout
+from trainyard_operator.storage.erasure import is_empty
 from trainyard_operator.storage.errors import ManifestInvalid, StoreError
 from trainyard_operator.storage.models import highest_version
 from trainyard_operator.storage.runs import read_run_manifest
@@ -50,6 +53,7 @@ class TrainingJobController:
         book: QueueBook,
         client: Client,
         objects: ObjectStore,
+        memory: Memory,
         settings: PodSettings,
         bucket: str,
     ) -> None:
@@ -57,6 +61,7 @@ class TrainingJobController:
         self._book = book
         self._client = client
         self._objects = objects
+        self._memory = memory
         self._settings = settings
         self._bucket = bucket
         self._last_write: dict[str, datetime] = {}
@@ -88,6 +93,7 @@ class TrainingJobController:
             saved=saved,
             models=models,
             used_numbers=await self._used_numbers(namespace, spec, models) if isinstance(saved, SavedRun) else {},
+            data=await self._data(meta),
             last_write=self._last_write.get(uid),
         )
 
@@ -139,6 +145,15 @@ class TrainingJobController:
         except NotFound:
             return ConfigMapSource(files=None)
         return ConfigMapSource(files=frozenset((config_map.get("data") or {}) | (config_map.get("binaryData") or {})))
+
+    async def _data(self, meta: Mapping[str, Any]) -> RunData | None:
+        if not meta.get("deletionTimestamp") or DATA_FINALIZER not in (meta.get("finalizers") or ()):
+            return None
+        try:
+            empty = await is_empty(self._objects, layout.run_prefix(meta["namespace"], meta["uid"]))
+        except StoreError as error:
+            return RunData(left=False, trouble=str(error))
+        return RunData(left=not empty, trouble="" if empty else self._memory.kept_data.get(meta["uid"], ""))
 
     async def _saved(
         self, parent: JsonObject, job: Mapping[str, Any] | None, pods: Sequence[Mapping[str, Any]], attempt: int
