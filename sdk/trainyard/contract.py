@@ -28,6 +28,7 @@ TOKEN_FILE: Final = "/var/run/secrets/trainyard/token"  # noqa: S105 - a path, n
 INPUTS_DIR: Final = "/inputs"
 WORK_DIR: Final = "/workspace"
 OUTPUTS: Final = "outputs"
+CHECKPOINT_DIR: Final = "/checkpoint"
 
 # Environment of a training pod.
 ENV_GATEWAY: Final = "TRAINYARD_GATEWAY"  # https://host:port
@@ -37,7 +38,8 @@ ENV_RUN_NAME: Final = "TRAINYARD_RUN_NAME"
 ENV_RUN_NAMESPACE: Final = "TRAINYARD_RUN_NAMESPACE"
 ENV_RUN_UID: Final = "TRAINYARD_RUN_UID"
 ENV_EXPERIMENT: Final = "TRAINYARD_EXPERIMENT"
-ENV_ATTEMPT: Final = "TRAINYARD_ATTEMPT"
+ENV_ATTEMPT: Final = "TRAINYARD_ATTEMPT"  # 1, 2 …
+ENV_CHECKPOINT_DIR: Final = "TRAINYARD_CHECKPOINT_DIR"  # what a script leaves there the next attempt finds there
 
 TOKEN_AUDIENCE: Final = "trainyard"  # noqa: S105
 TERMINATION_LOG: Final = "/dev/termination-log"
@@ -55,6 +57,9 @@ MAX_WARNINGS: Final = 20
 
 ATTEMPTS: Final = "attempts"
 MANIFEST: Final = "manifest.json"
+CHECKPOINT: Final = "checkpoint"
+CHECKPOINT_FILE: Final = "checkpoint.json"
+CHECKPOINT_SCHEMA: Final = "trainyard.dev/checkpoint/v1"
 METRICS_HISTORY: Final = "metrics.jsonl"
 RUN_MANIFEST_SCHEMA: Final = "trainyard.dev/run-manifest/v1"
 MODEL_MANIFEST_SCHEMA: Final = "trainyard.dev/model-manifest/v1"
@@ -131,6 +136,7 @@ class RunDocument(TypedDict):
     arguments: list[str]
     source: SourceGrant
     inputs: list[RunInput]
+    checkpoint: int | None  # the attempt whose checkpoint this one goes on from
 
 
 class FileGrant(TypedDict):
@@ -139,6 +145,20 @@ class FileGrant(TypedDict):
     path: str
     bytes: int
     url: str
+
+
+class CheckpointFile(FileGrant):
+    """One file of a checkpoint; `path` is relative to the checkpoint folder."""
+
+    sha256: str
+
+
+class CheckpointRecord(TypedDict):
+    """`checkpoint.json` of an attempt: written after the files that it lists, which are in the slot that it names."""
+
+    schema: str
+    slot: int  # 0 or 1
+    files: list[OutputFile]
 
 
 class PutGrant(TypedDict):

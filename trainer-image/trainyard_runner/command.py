@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trainyard.contract import ENV_METRICS_FILE
+from trainyard.contract import ENV_CHECKPOINT_DIR, ENV_METRICS_FILE
 from trainyard_runner.cgroup import thread_variables
 
 if TYPE_CHECKING:
@@ -28,4 +28,5 @@ def environment_of(*, environ: Mapping[str, str], layout: Layout) -> dict[str, s
         "PYTHONPATH": f"{layout.library}:{path}" if path else str(layout.library),
         "PYTHONUNBUFFERED": "1",
         ENV_METRICS_FILE: str(layout.metrics_file),
+        ENV_CHECKPOINT_DIR: str(layout.checkpoint),
     }

@@ -17,6 +17,7 @@ from trainyard.contract import (
 from trainyard.patience import PATIENCE_SECONDS, TransferError, Unavailable
 from trainyard.transfer import Upload
 from trainyard.uploads import open_regular, put_file
+from trainyard_runner.checkpoint import CheckpointSaver, read_look
 from trainyard_runner.gateway import Clients
 from trainyard_runner.logs import LogShipper, LogSpool
 from trainyard_runner.metrics import MetricsTail
@@ -53,6 +54,13 @@ class Session:
         self._clients = Clients(environ=environ, layout=layout)
         self._spool = LogSpool(layout.log_spool)
         self._shipper = LogShipper(spool=self._spool, gateway=self._clients.gateway, store=self._clients.store)
+        self._checkpoints = CheckpointSaver(
+            folder=layout.checkpoint,
+            restored=read_look(layout.restored),
+            gateway=self._clients.gateway,
+            store=self._clients.store,
+            warnings=self._warnings,
+        )
         self._metrics = MetricsTail(layout.metrics_file, warnings=self._warnings)
         self._reporter = Reporter(gateway=self._clients.reports, snapshot=self._snapshot)
         self._state = "Running"
@@ -63,6 +71,7 @@ class Session:
         """Begin to report, and to carry log parts away."""
         self._shipper.start()
         self._reporter.start()
+        self._checkpoints.start()
 
     def follow(self, pipe: int) -> None:
         """Begin to read what comes out of `pipe`."""
@@ -88,6 +97,8 @@ class Session:
         self._state, self._message = "Finalizing", "saving outputs"
         # Should the pod be killed before the end, this much is known of it.
         self._terminate(outcome, unsaved="the pod was stopped before the outputs were saved")
+        # First of all: the time until the pod is killed may not do for the rest.
+        self._checkpoints.finish(keep=outcome.exit_code != 0)
         outputs: list[OutputFile] = []
         digest: str | None = None
         unsaved: str | None = None

@@ -222,6 +222,7 @@ def _container(*, name: str, image: str, settings: PodSettings, inputs_read_only
             {"name": "trainyard", "mountPath": contract.HOME},
             {"name": "workspace", "mountPath": contract.WORK_DIR},
             {"name": "inputs", "mountPath": contract.INPUTS_DIR, "readOnly": inputs_read_only},
+            {"name": "checkpoint", "mountPath": contract.CHECKPOINT_DIR},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a volume of the pod's own
             {"name": "token", "mountPath": contract.TOKEN_FILE.rpartition("/")[0], "readOnly": True},
         ],
@@ -231,6 +232,6 @@ def _container(*, name: str, image: str, settings: PodSettings, inputs_read_only
 def _volumes() -> list[JsonObject]:
     token = {"audience": contract.TOKEN_AUDIENCE, "expirationSeconds": TOKEN_SECONDS, "path": "token"}
     return [
-        *({"name": name, "emptyDir": {}} for name in ("trainyard", "workspace", "inputs", "tmp")),
+        *({"name": name, "emptyDir": {}} for name in ("trainyard", "workspace", "inputs", "checkpoint", "tmp")),
         {"name": "token", "projected": {"defaultMode": 0o440, "sources": [{"serviceAccountToken": token}]}},
     ]

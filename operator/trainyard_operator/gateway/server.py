@@ -21,6 +21,7 @@ from trainyard_operator.gateway.ports import Identity, LiveBoard, QueueBoard, Ru
 from trainyard_operator.gateway.requests import (
     MAX_GRANTS_BODY,
     MAX_REPORT_BODY,
+    CheckpointRequest,
     DataPutRequest,
     InputRequest,
     ListRequest,
@@ -155,6 +156,8 @@ class Gateway:
                 answer = await self._grants.run(self._runs.run_of(_pod(identity)))
             case InputRequest():
                 answer = await self._grants.input(self._runs.run_of(_pod(identity)), asked)
+            case CheckpointRequest():
+                answer = await self._grants.checkpoint(self._runs.run_of(_pod(identity)), asked)
             case PutRequest():
                 answer = await self._grants.put(self._runs.run_of(_pod(identity)), asked)
             case DataPutRequest():
