@@ -74,6 +74,21 @@ while True:
     time.sleep(1)
 """
 
+COUNTS_ON = """
+import os, time
+from trainyard import Run
+state = os.path.join(os.environ["TRAINYARD_CHECKPOINT_DIR"], "state.txt")
+me = "attempt " + os.environ["TRAINYARD_ATTEMPT"]
+if os.path.exists(state):
+    os.makedirs("outputs")
+    open("outputs/counted.txt", "w").write(open(state).read() + ", " + me)
+else:
+    open(state + ".tmp", "w").write(me)
+    os.rename(state + ".tmp", state)
+    Run.get_context().log("early", 1)
+    time.sleep(600)
+"""
+
 SYNTAX_ERROR = """
 def broken(:
 """

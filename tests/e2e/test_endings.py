@@ -58,18 +58,18 @@ ENDINGS = {
     "no space": failing(scripts.NO_SPACE, "DiskFull", "no space was left on its disk", code=1, tail="No space left"),
     "image": failing(
         scripts.FINE, "StartTimeout", NO_IMAGE, "spec.startTimeoutSeconds",
-        spec={"environment": {"image": NO_IMAGE}, "startTimeoutSeconds": 15},
+        spec={"environment": {"image": NO_IMAGE}, "startTimeoutSeconds": 40},
     ),
     "no node": failing(
         scripts.FINE, "StartTimeout", "no node can take",
-        spec={"resources": {"requests": {"cpu": "900"}}, "startTimeoutSeconds": 15},
+        spec={"resources": {"requests": {"cpu": "900"}}, "startTimeoutSeconds": 40},
     ),
     "too long": failing(
         scripts.STUBBORN, "RunTimeout", "spec.runTimeoutSeconds", saved=("part.bin",),
-        spec={"runTimeoutSeconds": 5},
+        spec={"runTimeoutSeconds": 20},
     ),
     "too long and deaf": failing(
-        scripts.DEAF, "RunTimeout", spec={"runTimeoutSeconds": 5, "terminationGracePeriodSeconds": 2}
+        scripts.DEAF, "RunTimeout", spec={"runTimeoutSeconds": 10, "terminationGracePeriodSeconds": 2}
     ),
     "retried in vain": failing(
         scripts.EXIT_3, "ScriptFailed", "spec.retries allows no further", code=3, tail="I give up",
@@ -150,6 +150,18 @@ def test_a_run_is_suspended_while_it_runs_and_goes_on_in_another_attempt(yard: Y
     run = yard.wait_for_end(name)
     assert run["status"]["phase"] == "Canceled"
     assert [entry["reason"] for entry in run["status"]["attempts"]] == ["Suspended", "Canceled"]
+
+
+def test_a_script_goes_on_from_the_checkpoint_of_the_attempt_before(yard: Yard, files):
+    name = yard.apply(training_job(scripts.COUNTS_ON, terminationGracePeriodSeconds=30))
+    yard.wait("its first words", lambda: yard.run(name)["status"].get("metrics"))
+    suspend(yard, name, to=True)
+    run = yard.wait_for_reason(name, "Suspended")
+    assert files.keys(folder(run, 1) + "checkpoint.json")
+    suspend(yard, name, to=False)
+    run = yard.wait_for_end(name)
+    assert run["status"]["phase"] == "Completed", run["status"]
+    assert files.read(run, "outputs/counted.txt") == b"attempt 1, attempt 2"
 
 
 def test_a_run_that_is_suspended_from_the_start_waits_and_can_be_canceled(yard: Yard):
