@@ -404,3 +404,24 @@ async def test_four_operators_that_start_at_once_agree_on_one_authority(yard):
         *(load_tls(yard.client, namespace=yard.namespace, secret="race", names=[]) for _ in range(4))
     )
     assert len({tls.ca_pem for tls in made}) == 1
+
+
+async def test_a_pod_whose_attempt_was_given_up_gets_nothing_more_and_can_reach_no_other_attempts_folder(yard):
+    uid, pod = await yard.run("mnist")
+    token = yard.token(pod=pod)
+    wish = {"op": "put", "files": [{"path": "outputs/x", "bytes": 1}]}
+    _, granted = await yard.grants(token, **wish)
+    parent = await yard.client.get(TRAINING_JOB, "mnist", namespace=yard.namespace)
+    template = {"spec": {"restartPolicy": "Never", "containers": [{"name": "train", "image": "none"}]}}
+    labels = {"labels": {ATTEMPT_LABEL: "2"}}
+    await yard.create(JOB, job_name("mnist", uid, 2), spec={"template": template}, metadata=owned_by(parent) | labels)
+    await yard.sync()
+    status, answer = await yard.grants(token, **wish)
+    assert (status, "is over" in answer["error"]["message"]) == (403, True)
+    assert (await yard.report(token, loss=1.0))[0] == 403
+    # An address that it still has leads to its own folder, and cannot be bent towards another one.
+    url, headers = granted["files"][0]["url"], granted["files"][0]["headers"]
+    assert (await yard.send("PUT", url, b"1", headers))[0] == 200
+    assert (await yard.send("PUT", url.replace("/attempts/1/", "/attempts/2/"), b"1", headers))[0] == 403
+    assert await yard.objects.get(f"runs/{yard.namespace}/{uid}/attempts/1/outputs/x", limit=10) == b"1"
+    assert await yard.objects.head(f"runs/{yard.namespace}/{uid}/attempts/2/outputs/x") is None

@@ -196,7 +196,7 @@ def _urgent(status: Mapping[str, Any]) -> tuple[Any, ...]:
 def _conditions(standing: Standing, *, saved: bool) -> list[Condition]:
     reason, message = standing.reason.value, standing.message
     completed, failed = standing.phase == Phase.COMPLETED, standing.phase == Phase.FAILED
-    canceled = standing.phase == Phase.CANCELED
+    canceled, pending = standing.phase == Phase.CANCELED, standing.phase == Phase.PENDING
     wished = [Condition(type=Type.READY.value, status=completed, reason=reason, message=message)]
     if completed:
         wished.append(Condition(type=Type.COMPLETE.value, status=True, reason=reason, message=message))
@@ -211,7 +211,7 @@ def _conditions(standing: Standing, *, saved: bool) -> list[Condition]:
         wished.append(Condition(type=Type.SUSPENDED.value, status=True, reason=reason, message=message))
     else:
         wished.append(Condition(type=Type.RECONCILING.value, status=True, reason=reason, message=message))
-    if standing.clustered and standing.job_name is not None and not (canceled or failed or standing.suspended):
+    if standing.clustered and standing.job_name is not None and not (canceled or failed or pending):
         wished.append(_admitted(standing))
     if saved:
         words = "the outputs and their manifest are in the object store"

@@ -149,6 +149,14 @@ def test_a_node_that_is_lost_again_and_again_ends_the_run_after_the_operators_ow
     assert parent["status"]["failure"]["reason"] == "NodeLost"
 
 
+def test_a_run_between_two_attempts_is_not_let_in():
+    seen = view(cluster=cluster(), machines=read_cluster(cluster(), CATALOGUE))
+    parent = step(training_job(retries=1, computeClusterRef={"name": "lab"}), seen)[1]
+    assert find(parent["status"], "Admitted")["status"] == "True"
+    parent = step(parent, failed(**BROKEN))[1]
+    assert find(parent["status"], "Admitted") is None
+
+
 def test_a_script_that_failed_before_its_node_went_away_has_failed():
     _, after = step(running(), failed(**{**LOST, **BROKEN}))
     assert after["status"]["failure"]["reason"] == "ScriptFailed"
