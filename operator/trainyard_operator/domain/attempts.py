@@ -23,6 +23,7 @@ LAST_KEPT = 4
 _MESSAGE_CHARS = 160
 # A pod that is still there so long after its grace period is on a node that does not answer.
 STUCK_SECONDS = 30
+_REASONS: Mapping[str | None, Reason] = {reason.value: reason for reason in Reason}
 
 
 def attempt_of(job: Mapping[str, Any]) -> int:
@@ -73,7 +74,7 @@ def has_finished(job: Mapping[str, Any]) -> bool:
 def stopped_for(job: Mapping[str, Any]) -> Reason | None:
     """Return why the operator has stopped a Job for good, None where it has not."""
     text = (job["metadata"].get("annotations") or {}).get(STOPPED_ANNOTATION)
-    return next((reason for reason in Reason if reason.value == text), None)
+    return _REASONS.get(text)
 
 
 def is_over(job: Mapping[str, Any], pods: Iterable[Mapping[str, Any]], *, now: datetime) -> bool:

@@ -23,7 +23,7 @@ from trainyard_operator.domain.run_ending import Failure, deciding_pod, failure_
 from trainyard_operator.domain.run_facts import known, written
 from trainyard_operator.domain.run_models import Registration, registration
 from trainyard_operator.domain.run_status import Standing
-from trainyard_operator.domain.run_stop import Stop, at_rest, stop_words, why_canceled
+from trainyard_operator.domain.run_stop import Stop, at_rest, closed, stop_words, why_canceled
 from trainyard_operator.domain.run_view import RunView, SavedRun, StoreTrouble
 from trainyard_operator.providers.base import Cluster
 
@@ -45,15 +45,20 @@ def conclude(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView, no
     canceled = why_canceled(spec, view)
     if canceled or stopped == Reason.CANCELED:
         why = Stop(reason=Reason.CANCELED, message=canceled or "the run was canceled")
-        return written(parent, view, now, _closed(at_rest(standing, why), pod, now))
+        return written(parent, view, now, closed(at_rest(standing, why), pod, now))
     if stopped == Reason.SUSPENDED:
         why = Stop(reason=Reason.SUSPENDED, message=stop_words(parent, stopped, spec, view, pod))
-        return written(parent, view, now, _closed(at_rest(standing, why), pod, now), look_again=0.0)
+        return written(parent, view, now, closed(at_rest(standing, why), pod, now), look_again=0.0)
     low_priority = isinstance(view.machines, Cluster) and view.machines.spec.vm_priority == VmPriority.LOW_PRIORITY
     if stopped is not None:
         words = stop_words(parent, stopped, spec, view, pod)
         ending = pod.ending if pod is not None else None
-        failure = Failure(reason=stopped, message=words, log_tail=ending.log_tail if ending else "")
+        failure = Failure(
+            reason=stopped,
+            message=words,
+            exit_code=ending.exit_code if ending else None,
+            log_tail=ending.log_tail if ending else "",
+        )
     else:
         failure = failure_of(job=job, pod=pod, spec=spec, low_priority=low_priority)
     return _not_succeeded(parent, spec, view, now, standing, failure)
@@ -109,11 +114,6 @@ def _not_succeeded(  # noqa: PLR0913, PLR0917
     entry = next(e for e in standing.attempts if e["number"] == standing.attempt)
     due = next_attempt_at(entry, tally)
     return written(parent, view, now, retrying(standing, entry, due or now), look_again=0.0)
-
-
-def _closed(standing: Standing, pod: PodFacts | None, now: datetime) -> Standing:
-    code = pod.ending.exit_code if pod is not None and pod.ending is not None else None
-    return _marked(standing, Failure(reason=standing.reason, message=standing.message, exit_code=code), now)
 
 
 def _marked(standing: Standing, failure: Failure, now: datetime) -> Standing:

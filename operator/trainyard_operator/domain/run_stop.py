@@ -15,7 +15,7 @@ from trainyard_operator.api.names import JOB, STOPPED_ANNOTATION
 from trainyard_operator.api.reasons import Phase
 from trainyard_operator.api.reasons import TrainingJobReason as Reason
 from trainyard_operator.api.training_job import TrainingJobSpec
-from trainyard_operator.domain.attempts import stopped_for, stuck_at
+from trainyard_operator.domain.attempts import ended, stopped_for, stuck_at
 from trainyard_operator.domain.conditions import find
 from trainyard_operator.domain.deadlines import overdue
 from trainyard_operator.domain.plan import Patch, Plan
@@ -73,8 +73,11 @@ def stop(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView, now: d
     standing = known(parent, spec, view, pod)
     suspended = bool((job.get("spec") or {}).get("suspend"))
     if suspended and stopped_for(job) is None and not view.pods:
-        # It only waits in a queue: the Job is as good for later as it is now.
-        return written(parent, view, now, at_rest(standing, why))
+        # It only waits in a queue: for a run that rests the Job is as good for later as it is now.
+        rest = at_rest(standing, why)
+        if rest.phase == Phase.CANCELED:
+            rest = closed(rest, None, now)
+        return written(parent, view, now, rest)
     stopping = replace(
         standing,
         phase=Phase.FINALIZING,
@@ -97,6 +100,19 @@ def at_rest(standing: Standing, why: Stop) -> Standing:
     files = (standing.outputs or {}).get("files")
     kept = f"; {files} output file(s) are kept" if files else ""
     return replace(standing, phase=Phase.CANCELED, reason=Reason.CANCELED, message=f"{why.message}{kept}")
+
+
+def closed(standing: Standing, pod: PodFacts | None, now: datetime) -> Standing:
+    """Return `standing` with the end of its attempt, which nobody counts, written down."""
+    attempts = ended(
+        standing.attempts,
+        attempt=standing.attempt or 0,
+        reason=standing.reason,
+        message=standing.message,
+        exit_code=pod.ending.exit_code if pod is not None and pod.ending is not None else None,
+        now=now,
+    )
+    return replace(standing, attempts=attempts)
 
 
 def stop_words(

@@ -317,6 +317,15 @@ def test_canceling_wins_over_every_other_reason_to_stop(stopped):
     assert after["status"]["attempts"][0]["reason"] == "Canceled"
 
 
+def test_a_run_that_is_canceled_in_a_queue_has_an_attempt_that_has_ended():
+    seen = view(cluster=cluster(), machines=read_cluster(cluster(), CATALOGUE))
+    parent = step(training_job(computeClusterRef={"name": "lab"}), seen)[1]
+    parent["spec"]["cancel"] = True
+    _, after = step(parent, view(job=job(suspended=True)))
+    assert after["status"]["phase"] == "Canceled"
+    assert after["status"]["attempts"][0]["reason"] == "Canceled"
+
+
 def test_a_run_that_is_canceled_between_two_attempts_makes_no_other_one():
     parent = step(running(retries=3), failed(**BROKEN))[1]
     parent["spec"]["cancel"] = True
