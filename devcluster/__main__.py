@@ -52,7 +52,12 @@ def _parser() -> argparse.ArgumentParser:
     plane.add_argument("--controller-manager", action="store_true", help="run Kubernetes' controllers too")
     plane.set_defaults(run=_control_plane)
     build = commands.add_parser("programs", help="build programs into the cache and print their paths")
-    build.add_argument("names", nargs="*", metavar="name", help=f"default: all of {', '.join(programs.ALL)}")
+    build.add_argument(
+        "names",
+        nargs="*",
+        metavar="name",
+        help=f"any of {', '.join(programs.ALL)}; default: {', '.join(programs.EMBEDDED)}",
+    )
     build.set_defaults(run=_programs)
     return parser
 
@@ -100,7 +105,7 @@ def _control_plane(options: argparse.Namespace, progress: Progress) -> None:
 
 
 def _programs(options: argparse.Namespace, progress: Progress) -> None:
-    for name, path in programs.ensure(options.names or programs.ALL, progress=progress).items():
+    for name, path in programs.ensure(options.names or programs.EMBEDDED, progress=progress).items():
         print(f"{name}\t{path}")
 
 

@@ -53,6 +53,8 @@ class Module:
     packages: dict[str, str]
     linker_flags: Callable[[str], str] = field(default=lambda _go_mod: STRIP)
     data: DataFiles | None = None
+    # Whether every embedded cluster runs it; the others are built when somebody asks for them.
+    always: bool = True
 
     def flags(self, *, pins: Path = PINS) -> str:
         """Linker flags, which may depend on the pinned version."""
@@ -86,8 +88,15 @@ MODULES = (
         packages={"karpenter": "sigs.k8s.io/karpenter/kwok"},
         data=DataFiles(module="sigs.k8s.io/karpenter", folders=("kwok/charts/crds", "kwok/apis/crds")),
     ),
+    Module(
+        name="kueue",
+        packages={"kueue": "sigs.k8s.io/kueue/cmd/kueue"},
+        data=DataFiles(module="sigs.k8s.io/kueue", folders=("charts/kueue",)),
+        always=False,
+    ),
 )
 ALL = tuple(program for module in MODULES for program in module.packages)
+EMBEDDED = tuple(program for module in MODULES if module.always for program in module.packages)
 
 
 def key(*, go_mod: str, go_sum: str, flags: str, packages: dict[str, str], toolchain: str) -> str:
@@ -97,14 +106,14 @@ def key(*, go_mod: str, go_sum: str, flags: str, packages: dict[str, str], toolc
 
 
 def ensure(
-    names: Iterable[str] = ALL, *, cache: Cache | None = None, progress: Progress | None = None
+    names: Iterable[str] = EMBEDDED, *, cache: Cache | None = None, progress: Progress | None = None
 ) -> dict[str, Path]:
     """Give the paths of programs, building those that the cache lacks.
 
     Parameters
     ----------
     names
-        Names of programs, all of them by default.
+        Names of programs; by default those that an embedded cluster runs.
     cache
         The cache; the user's own by default.
     progress

@@ -14,7 +14,6 @@ import os
 import signal
 import sys
 from collections import Counter
-from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,9 +24,10 @@ from urllib.parse import urlsplit
 from trainyard_operator import handlers  # isort: skip # noqa: F401 - before kopf: it keeps heavy clients out of memory
 import kopf
 
-from trainyard_operator.api.names import NODE_POOL, REGISTERED_MODEL, TRAINING_JOB, Kind
+from trainyard_operator.api.names import COMPUTE_CLUSTER, NODE_POOL, REGISTERED_MODEL, TRAINING_JOB, WORKLOAD, Kind
 from trainyard_operator.cloud.eks import EksApi
 from trainyard_operator.cloud.groups import PacedNodeGroups
+from trainyard_operator.domain import kueue
 from trainyard_operator.domain.job import PodSettings
 from trainyard_operator.gateway.adapters import BookQueues, KubeSources, StoreRunDirectory
 from trainyard_operator.gateway.metrics import GatewayMetrics
@@ -39,7 +39,9 @@ from trainyard_operator.handlers.watches import LISTED, configure, register_watc
 from trainyard_operator.kube.client import KubeClient
 from trainyard_operator.kube.connection import Connection, ConnectionConfigError, find_connection
 from trainyard_operator.kube.errors import ApiError, NotFound
+from trainyard_operator.runtime import discovery
 from trainyard_operator.runtime.controllers import build_controllers
+from trainyard_operator.runtime.ending import see_to_the_end
 from trainyard_operator.runtime.executor import Executor
 from trainyard_operator.runtime.informer import Informer
 from trainyard_operator.runtime.leader import Leader, LeadershipLost, mark_pod
@@ -51,13 +53,14 @@ from trainyard_operator.runtime.queues import Queues
 from trainyard_operator.runtime.reconciler import Reconciler
 from trainyard_operator.runtime.resync import Drift, Resync
 from trainyard_operator.runtime.store import Store
-from trainyard_operator.runtime.watched import PLANNED, POOLS, WATCHED, Watched
+from trainyard_operator.runtime.watched import PLANNED, POOLS, WATCHED, WORKLOADS, Watched
 from trainyard_operator.settings import Settings, SettingsError
 from trainyard_operator.storage.errors import StoreError
 from trainyard_operator.storage.models import copy_version
 from trainyard_operator.storage.runs import erase_run
 from trainyard_operator.storage.store import S3Store
 from trainyard_operator.telemetry.health import Health
+from trainyard_operator.telemetry.inventory import Gauge, gauges
 from trainyard_operator.telemetry.logs import configure_logs
 from trainyard_operator.telemetry.metrics import Metrics
 from trainyard_operator.telemetry.server import serve_telemetry
@@ -66,7 +69,6 @@ EXIT_CONFIG = 78
 EXIT_LEADERSHIP = 75
 
 LEASE_BEAT_SECONDS = 30.0
-KARPENTER_SECONDS = 30.0
 STORE_RETRY_SECONDS = (1.0, 2.0, 5.0, 15.0, 60.0)
 # Copies of model files are long and few.
 _MODEL_WORKERS = 4
@@ -102,12 +104,13 @@ class Parts:
     resync: Resync
     memory: Memory
     karpenter: bool
+    no_kueue: str  # why there are no Workloads to follow
     groups: PacedNodeGroups
 
     @property
     def watched(self) -> tuple[Watched, ...]:
         """All that this process follows."""
-        return (*(POOLS if self.karpenter else ()), *WATCHED)
+        return (*(POOLS if self.karpenter else ()), *(() if self.no_kueue else WORKLOADS), *WATCHED)
 
 
 class Process:
@@ -170,8 +173,9 @@ class Process:
         async with asyncio.TaskGroup() as group:
             self._start_workers(parts, tls, group)
             group.create_task(self._resync(parts), name="resync")
-            if not parts.karpenter:
-                group.create_task(self._await_karpenter(client), name="karpenter")
+            missing = self._missing(parts)
+            if missing:
+                group.create_task(self._await(client, missing), name="discovery")
             self._health.ready = True
             await self._watch(parts)
             # Nothing is left to do once kopf has stopped: it was told to, or it could not go on.
@@ -192,16 +196,25 @@ class Process:
         stack.callback(making.cancel)
         store = Store()
         queues = Queues(kinds=PLANNED, clock=asyncio.get_running_loop())
-        self._metrics.watch_counts("trainyard_queue_depth", "Keys that wait for a worker", "kind", queues.depths)
-        self._metrics.watch_counts(
-            "trainyard_training_jobs", "TrainingJobs by phase", "phase", partial(_count_phases, store)
+        self._metrics.count(
+            [
+                Gauge(
+                    name="trainyard_queue_depth",
+                    text="Keys that wait for a worker",
+                    labels=("kind",),
+                    samples=lambda: {(kind,): depth for kind, depth in queues.depths().items()},
+                ),
+                *gauges(runs=partial(store.list, TRAINING_JOB), clusters=partial(store.list, COMPUTE_CLUSTER)),
+            ]
         )
         book = QueueBook(
             store=store,
             catalogue=settings.sizes,
             defaults=settings.run_default_requests,
         )
-        informer = Informer(store=store, queues=queues, book=book, malformed=self._metrics.unreadable)
+        informer = Informer(
+            store=store, queues=queues, book=book, malformed=self._metrics.unreadable, ended=self._metrics.ended
+        )
         groups = PacedNodeGroups(EksApi())
         stack.callback(groups.close)
         return Parts(
@@ -213,15 +226,24 @@ class Process:
             book=book,
             resync=Resync(client=client, store=store, informer=informer),
             memory=Memory(),
-            karpenter=await _has_karpenter(client),
+            karpenter=await discovery.serves(client, NODE_POOL),
+            no_kueue=await self._no_kueue(client),
             groups=groups,
         )
 
-    async def _await_karpenter(self, client: KubeClient) -> None:
-        """End the process once Karpenter has been installed: a new one follows its kinds from the start."""
-        while not await _has_karpenter(client):  # noqa: ASYNC110 - there is nobody who would tell
-            await asyncio.sleep(KARPENTER_SECONDS)
-        log.warning("Karpenter was installed: starting again, to follow its kinds")
+    async def _no_kueue(self, client: KubeClient) -> str:
+        if not self._settings.kueue_enabled:
+            return kueue.SWITCHED_OFF
+        return "" if await discovery.serves(client, WORKLOAD) else kueue.NOT_INSTALLED
+
+    def _missing(self, parts: Parts) -> list[Kind]:
+        wished = {NODE_POOL: not parts.karpenter, WORKLOAD: parts.no_kueue == kueue.NOT_INSTALLED}
+        return [kind for kind, missing in wished.items() if missing]
+
+    async def _await(self, client: KubeClient, kinds: list[Kind]) -> None:
+        """End the process once one of `kinds` has been installed: a new one follows it from the start."""
+        kind = await discovery.appears(client, kinds)
+        log.warning("%s of %s were installed: starting again, to follow them", kind.plural, kind.group)
         self._stop.set()
 
     async def _serve_pods(self, parts: Parts, tls: ServerTls, stack: AsyncExitStack) -> None:
@@ -268,6 +290,7 @@ class Process:
             pods=pods,
             catalogue=settings.sizes,
             karpenter=parts.karpenter,
+            no_kueue=parts.no_kueue,
             groups=parts.groups,
             bucket=settings.s3_bucket,
         )
@@ -302,7 +325,8 @@ class Process:
         )
         # kopf has taken the signals; its handlers fail on a second one.
         self._listen_to_signals()
-        await kopf.run_tasks(tasks, ignored=own)
+        ending = asyncio.create_task(see_to_the_end(tasks, stop=self._stop), name="end")
+        await kopf.run_tasks(tasks, ignored={*own, ending})
 
     def _heard(self, resync: Resync, kind: Kind, event_type: str) -> None:
         self._metrics.heard(kind.kind, event_type)
@@ -364,18 +388,6 @@ def _complain(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         loop.default_exception_handler(context)
 
 
-async def _has_karpenter(client: KubeClient) -> bool:
-    """Return whether the cluster knows Karpenter's kinds; a cluster that does not answer is asked again."""
-    while True:
-        try:
-            return await client.serves(NODE_POOL)
-        except NotFound:
-            return False
-        except ApiError as error:
-            log.warning("asking for Karpenter's kinds failed, trying again: %s", error)
-            await asyncio.sleep(1.0)
-
-
 async def _make_bucket(objects: S3Store) -> None:
     """Create the bucket where it is missing; the operator starts without it, runs wait for it."""
     for attempt in itertools.count():
@@ -386,10 +398,6 @@ async def _make_bucket(objects: S3Store) -> None:
             await asyncio.sleep(STORE_RETRY_SECONDS[min(attempt, len(STORE_RETRY_SECONDS) - 1)])
         else:
             return
-
-
-def _count_phases(store: Store) -> Mapping[str, int]:
-    return Counter((run.get("status") or {}).get("phase") or "Pending" for run in store.list(TRAINING_JOB))
 
 
 def _now() -> datetime:

@@ -46,6 +46,8 @@ class Settings:
     run_disruption_retries: int = 20
     run_default_requests: Mapping[str, str] = field(default_factory=dict)
     sizes: Catalogue = field(default_factory=Catalogue)
+    # Whether runs may be handed to Kueue, which takes rights on its Workloads.
+    kueue_enabled: bool = False
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
@@ -84,6 +86,7 @@ class Settings:
             run_disruption_retries=int(read.number("RUN_DISRUPTION_RETRIES", default=20, least=0, most=1000)),
             run_default_requests=read.quantities("RUN_DEFAULT_REQUESTS"),
             sizes=read.sizes("SIZES"),
+            kueue_enabled=read.choice("KUEUE_ENABLED", ("true", "false"), default="false") == "true",
         )
 
 

@@ -67,8 +67,8 @@ def make(yard: Yard) -> Iterator[Callable[..., Machines]]:
     """Return what creates clusters; they are deleted with their runs afterwards, and must leave nothing behind."""
     made: list[Machines] = []
 
-    def create(**over: Any) -> Machines:
-        name = unique("pool").replace("_", "-")
+    def create(*, name: str = "", **over: Any) -> Machines:
+        name = name or unique("pool").replace("_", "-")
         yard.apply(compute_cluster(name, **over))
         made.append(Machines(yard, name))
         return made[-1]
@@ -198,14 +198,43 @@ def test_a_stockout_is_told_in_the_providers_words_and_ends_by_itself(yard: Yard
 def test_a_run_whose_node_does_not_come_keeps_its_place_and_is_tried_again(yard: Yard, make, configure):
     configure(boot="fail")
     machines = make(nodes=1, provisioningTimeoutSeconds=30)
-    first = machines.submit(scripts.FINE)
+    first = machines.submit(scripts.FINE, priority=1)
     second = machines.submit(scripts.FINE)
+    (dead,) = yard.wait("the machine", machines.claims)
     waiting = yard.wait_for_reason(first, "ProvisioningTimeout")
     assert waiting["status"]["phase"] == "Queued"
     assert waiting["status"]["queue"]["position"] == 1
+    uid = dead["metadata"]["uid"]
+
+    def given_back() -> list[int]:
+        return [e["count"] for e in machines.status.get("errors", []) if e["code"] == "ProvisioningTimeout"]
+
+    assert yard.wait("the machine to be given back", given_back, seconds=60) == [1]
     configure()
+    yard.wait("its place to be free", lambda: uid not in [c["metadata"]["uid"] for c in machines.claims()])
+    (event,) = [e for e in yard.events(machines.name) if e["reason"] == "ProvisioningTimeout"]
+    assert dead["metadata"]["name"] in event["message"]
     for name in (first, second):
         assert yard.wait_for_end(name)["status"]["phase"] == "Completed"
+
+
+def test_a_node_pool_that_somebody_made_before_is_taken_over_only_when_the_cluster_says_so(yard: Yard, make):
+    name = unique("pool").replace("_", "-")
+    reference = {"group": "karpenter.kwok.sh", "kind": "KWOKNodeClass", "name": "default"}
+    zone = {"key": "topology.kubernetes.io/zone", "operator": "Exists"}
+    template = {"spec": {"nodeClassRef": reference, "requirements": [zone]}}
+    foreign = {"metadata": {"name": pool_name("default", name)}, "spec": {"template": template}}
+    yard.apply({"apiVersion": "karpenter.sh/v1", "kind": "NodePool", **foreign})
+    machines = make(name=name)
+    yard.wait("the cluster to refuse it", lambda: machines.reason() == "PoolNotOurs", seconds=10)
+    assert "spec.provider.adopt" in ready(yard.get("cc", name))["message"]
+    adopt = json.dumps({"spec": {"provider": {"adopt": True}}})
+    yard.kubectl("patch", "cc", name, "--type=merge", "-p", adopt)
+    yard.wait("the cluster to be ready", lambda: machines.reason() == "ScalesFromZero", seconds=10)
+    taken = yard.get("nodepool", machines.pool)
+    assert taken["metadata"]["annotations"]["trainyard.dev/compute-cluster"] == f"default/{name}"
+    assert taken["spec"]["limits"] == {"nodes": "2"}
+    assert yard.wait_for_end(machines.submit(scripts.FINE))["status"]["phase"] == "Completed"
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ async def live(client: KubeClient, objects: S3Store, lifetime: Lifetime) -> None
     pods = PodSettings(trainer_image="trainer:1", gateway_url="https://gateway:8443", gateway_ca="PEM")
     controllers = build_controllers(
         store=store, book=book, client=mortal_client, objects=mortal_objects, memory=memory, pods=pods,
-        catalogue=Catalogue(), karpenter=False, groups=FakeGroups(), bucket="trainyard",
+        catalogue=Catalogue(), karpenter=False, no_kueue="", groups=FakeGroups(), bucket="trainyard",
     )  # fmt: skip
     await prime(client=client, informer=informer, watched=WATCHED)
     reconcilers = [

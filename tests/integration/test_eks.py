@@ -19,6 +19,7 @@ from trainyard_operator.domain.conditions import find
 from trainyard_operator.domain.job import PodSettings
 from trainyard_operator.kube.client import KubeClient, find_one
 from trainyard_operator.kube.connection import from_kubeconfig
+from trainyard_operator.runtime.autoscalers import Autoscalers
 from trainyard_operator.runtime.controllers.compute_cluster import ComputeClusterController
 from trainyard_operator.runtime.executor import Executor
 from trainyard_operator.runtime.informer import Informer
@@ -51,6 +52,7 @@ class Operator:
         )  # fmt: skip
         controller = ComputeClusterController(
             store=self.store, book=book, client=client, catalogue=CATALOGUE, karpenter=False, groups=groups,
+            autoscalers=Autoscalers(client),
             pods=PodSettings(trainer_image="trainer:1", gateway_url="https://gateway:8443", gateway_ca="PEM"),
         )  # fmt: skip
         self.reconciler = Reconciler(
@@ -210,6 +212,29 @@ async def test_a_group_of_that_name_that_is_somebody_elses_is_left_alone(client,
     assert await operator.step(after=60) is None
     assert aws.names() == [POOL]
     assert {name: aws.calls[name] for name in WRITES} == {name: calls.get(name, 0) for name in WRITES}
+
+
+async def test_a_group_of_that_name_is_taken_over_when_the_spec_says_so_and_goes_with_the_cluster(
+    client, operator, aws
+):
+    aws.connect(REGION).create_nodegroup(
+        clusterName=CLUSTER, nodegroupName=POOL, nodeRole="arn:aws:iam::111122223333:role/x", subnets=["subnet-1"]
+    )
+    aws.settle(POOL)
+    assert ready(await operator.step()) == ("False", "PoolNotOurs")
+    await client.patch(COMPUTE_CLUSTER, "case", {"spec": {"provider": {"adopt": True}}}, namespace=NAMESPACE)
+    await operator.step(after=60)
+    # The owner first, then label, taint and limits.
+    await operator.step(after=5)
+    taken = await operator.step(after=5)
+    assert ready(taken) == ("True", "ScalesFromZero")
+    assert aws.group(POOL).scaling_config["maxSize"] == 4
+    assert aws.calls["TagResource"] == 1
+    await delete(client, taken)
+    await operator.step()
+    assert aws.group(POOL).status == "DELETING"
+    aws.settle(POOL)
+    assert await operator.step(after=15) is None
 
 
 async def test_a_group_that_is_to_stay_stays_and_is_taken_up_again(client, operator, aws):

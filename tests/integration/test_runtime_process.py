@@ -13,6 +13,7 @@ import sys
 import pytest
 
 from tests.perf.process import OperatorProcess
+from trainyard_operator.api.names import NODE_CLAIM, NODE_POOL
 
 SECONDS = 30.0
 RUN = """
@@ -114,6 +115,54 @@ async def test_signals_that_come_twice_end_it_as_cleanly_as_one(cluster, operato
         assert await running.end(signal.SIGTERM) == 0
         assert await ending == 0
     assert "Traceback" not in (tmp_path / "operator-0.log").read_text()
+
+
+@pytest.fixture
+def karpenter(control_plane):
+    """Return what installs Karpenter's kinds, and what removes them."""
+    kinds = [(NODE_POOL, "nodepool"), (NODE_CLAIM, "nodeclaim")]
+    definitions = [
+        {
+            "apiVersion": "apiextensions.k8s.io/v1",
+            "kind": "CustomResourceDefinition",
+            "metadata": {"name": f"{kind.plural}.{kind.group}"},
+            "spec": {
+                "group": kind.group,
+                "scope": "Cluster",
+                "names": {"kind": kind.kind, "plural": kind.plural, "singular": singular},
+                "versions": [
+                    {
+                        "name": kind.version,
+                        "served": True,
+                        "storage": True,
+                        "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}},
+                    }
+                ],
+            },
+        }
+        for kind, singular in kinds
+    ]
+    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": definitions})
+
+    def apply(verb, *more):
+        control_plane.kubectl(verb, "-f", "-", *more, text=text)
+
+    yield apply
+    apply("delete", "--ignore-not-found")
+
+
+async def test_it_starts_again_when_karpenters_kinds_come_and_when_they_go(cluster, operator, karpenter):
+    async with operator("without") as running:
+        karpenter("apply")
+        assert await running.ended() == 0
+    async with operator("with") as running:
+        cluster.run("one")
+        await cluster.planned("one")
+        karpenter("delete")
+        assert await running.ended() != 0
+    async with operator("without-again"):
+        cluster.run("two")
+        await cluster.planned("two")
 
 
 def test_what_is_not_configured_is_said_in_one_line():

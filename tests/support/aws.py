@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from typing import Any, Self
+from urllib.parse import unquote
 
 import boto3
 from botocore.awsrequest import AWSResponse
@@ -86,6 +88,11 @@ class Aws:
             code, status = self.fails[model.name]
             return _answer(status, {"Error": {"Code": code, "Message": f"words of {code}"}})
         name = params["url_path"].rpartition("/")[2]
+        if model.name == "TagResource":
+            arn = unquote(params["url_path"].removeprefix("/tags/"))
+            (group,) = [group for group in self._groups().values() if group.arn == arn]
+            group.tags = {**(group.tags or {}), **json.loads(params["body"])["tags"]}
+            return _answer(200, {})
         if model.name == "DeleteNodegroup" and name in self._groups():
             self.group(name).status = "DELETING"
             return _answer(200, {"nodegroup": {"nodegroupName": name, "status": "DELETING"}})

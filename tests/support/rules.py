@@ -267,6 +267,12 @@ CASES = [
     _of_cluster(
         "spec.provider",
         3,
+        pool(provider={**pool()["spec"]["provider"], "adopt": True}),
+        make(COMPUTE_CLUSTER, {"provider": {"type": "Existing", "existing": {}, "adopt": True}}),
+    ),
+    _of_cluster(
+        "spec.provider",
+        4,
         pool(),
         pool(provider={"type": "Existing", "existing": {}}),
         pool(),

@@ -148,6 +148,7 @@ def _arrays(node: JsonObject) -> st.SearchStrategy[list[Any]]:
         _values(node["items"]),
         max_size=min(node["maxItems"], _MOST),
         unique_by=(lambda item: tuple(item[key] for key in keys)) if keys else None,
+        unique=node.get("x-kubernetes-list-type") == "set",
     )
 
 
@@ -216,6 +217,7 @@ def _obey_compute_cluster_rules(spec: JsonObject, data: st.DataObject) -> JsonOb
         return spec
     provider.pop("karpenter", None)
     provider.pop("eks", None)
+    provider.pop("adopt", None)
     spec["vmPriority"] = "Dedicated"
     if "scale" in spec:
         spec["scale"]["minNodes"] = 0
@@ -223,6 +225,8 @@ def _obey_compute_cluster_rules(spec: JsonObject, data: st.DataObject) -> JsonOb
     if "nodeSelector" in existing:
         keys = st.from_regex(r"([a-z]{1,8}(\.[a-z]{1,8})?/)?[A-Za-z0-9]{1,8}", fullmatch=True)
         existing["nodeSelector"] = {data.draw(keys): value for value in existing["nodeSelector"].values()}
+    if "clusterAutoscaler" in existing:
+        existing["clusterAutoscaler"]["nodeGroups"] = existing["clusterAutoscaler"]["nodeGroups"] or ["group"]
     for item in existing.get("tolerations", []):
         if "key" not in item:
             item["operator"] = "Exists"

@@ -29,6 +29,12 @@ MAX_LABEL_KEY: Final = 317
 MAX_LABELS: Final = 32
 MAX_TOLERATIONS: Final = 32
 MAX_TOLERATION_SECONDS: Final = 31_536_000
+NODE_GROUP: Final = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_./:~-]*$")
+MAX_NODE_GROUP: Final = 512
+MAX_NODE_GROUPS: Final = 16
+MAX_CONFIG_MAP: Final = 253
+STATUS_NAMESPACE: Final = "kube-system"
+STATUS_CONFIG_MAP: Final = "cluster-autoscaler-status"
 EFFECTS: Final = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 
 MAX_VM_SIZE: Final = 63
@@ -58,6 +64,7 @@ MAX_SUBNET: Final = 24
 MAX_SUBNETS: Final = 16
 
 _EXISTING: Final = "spec.provider.existing"
+_AUTOSCALER: Final = "spec.provider.existing.clusterAutoscaler"
 _NODE_CLASS: Final = "spec.provider.karpenter.nodeClassRef"
 _EKS: Final = "spec.provider.eks"
 
@@ -111,6 +118,15 @@ class EksSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AutoscalerSettings:
+    """The node groups of Cluster Autoscaler's that a cluster's nodes come from, and the ConfigMap of its status."""
+
+    node_groups: tuple[str, ...]
+    namespace: str
+    config_map: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Toleration:
     """A taint that the cluster's runs put up with."""
 
@@ -137,14 +153,16 @@ class ComputeClusterSpec:
     """Which nodes a ComputeCluster has, how many of them, and how its queue is served.
 
     `max_nodes` is None where nothing limits the cluster; `node_class` is there for the provider Karpenter, `eks` for
-    the provider EKS, and `node_selector` and `tolerations` say something for the provider Existing.
+    the provider EKS, and `node_selector`, `tolerations` and `autoscaler` say something for the provider Existing.
     """
 
     provider: ProviderType
     node_selector: Mapping[str, str]
     tolerations: tuple[Toleration, ...]
+    autoscaler: AutoscalerSettings | None
     node_class: NodeClassRef | None
     fallback_seconds: int | None
+    adopt: bool
     eks: EksSettings | None
     vm_size: str | None
     vm_priority: VmPriority
@@ -189,7 +207,9 @@ class ComputeClusterSpec:
                     read_list(existing.get("tolerations"), f"{_EXISTING}.tolerations", at_most=MAX_TOLERATIONS)
                 )
             ),
+            autoscaler=_read_autoscaler(existing),
             fallback_seconds=_read_fallback(provider, priority),
+            adopt=_read_adopt(provider, kind),
             node_class=_read_node_class(provider) if kind == ProviderType.KARPENTER else None,
             eks=_read_eks(provider) if kind == ProviderType.EKS else None,
             vm_size=None if size is None else read_text(size, "spec.vmSize", at_most=MAX_VM_SIZE, pattern=VM_SIZE),
@@ -246,6 +266,26 @@ def _read_existing(provider: JsonObject, kind: ProviderType) -> JsonObject:
     return read_object(provider.get("existing"), _EXISTING)
 
 
+def _read_autoscaler(existing: JsonObject) -> AutoscalerSettings | None:
+    if existing.get("clusterAutoscaler") is None:
+        return None
+    settings = read_object(existing["clusterAutoscaler"], _AUTOSCALER)
+    groups = read_list(settings.get("nodeGroups"), f"{_AUTOSCALER}.nodeGroups", at_most=MAX_NODE_GROUPS)
+    if not groups:
+        raise SpecError(f"{_AUTOSCALER}.nodeGroups", "is empty", "name the node group that the nodes come from")
+    field = f"{_AUTOSCALER}.statusConfigMap"
+    where = read_object(settings.get("statusConfigMap"), field)
+    namespace, name = where.get("namespace", STATUS_NAMESPACE), where.get("name", STATUS_CONFIG_MAP)
+    return AutoscalerSettings(
+        node_groups=tuple(
+            read_text(item, f"{_AUTOSCALER}.nodeGroups[{index}]", at_most=MAX_NODE_GROUP, pattern=NODE_GROUP)
+            for index, item in enumerate(groups)
+        ),
+        namespace=read_text(namespace, f"{field}.namespace", at_most=MAX_LABEL_VALUE, pattern=OBJECT_NAME),
+        config_map=read_text(name, f"{field}.name", at_most=MAX_CONFIG_MAP, pattern=OBJECT_NAME),
+    )
+
+
 def _read_fallback(provider: JsonObject, priority: VmPriority) -> int | None:
     field = "spec.provider.karpenter.fallbackToDedicatedAfterSeconds"
     value = read_object(provider.get("karpenter"), "spec.provider.karpenter").get("fallbackToDedicatedAfterSeconds")
@@ -256,6 +296,13 @@ def _read_fallback(provider: JsonObject, priority: VmPriority) -> int | None:
     return read_whole(
         value, field, at_least=LEAST_FALLBACK_SECONDS, at_most=MAX_PROVISIONING_SECONDS, default=LEAST_FALLBACK_SECONDS
     )
+
+
+def _read_adopt(provider: JsonObject, kind: ProviderType) -> bool:
+    adopts = read_flag(provider.get("adopt"), "spec.provider.adopt")
+    if adopts and kind == ProviderType.EXISTING:
+        raise SpecError("spec.provider.adopt", "is set", "the provider Existing has no pool of its own; remove it")
+    return adopts
 
 
 def _read_node_class(provider: JsonObject) -> NodeClassRef:

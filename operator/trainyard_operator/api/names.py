@@ -45,6 +45,8 @@ SECRET: Final = Kind(group="", version="v1", plural="secrets", kind="Secret")
 # Karpenter's own kinds: what a pool may grow to, and each machine that it asks for.
 NODE_POOL: Final = Kind(group="karpenter.sh", version="v1", plural="nodepools", kind="NodePool", namespaced=False)
 NODE_CLAIM: Final = Kind(group="karpenter.sh", version="v1", plural="nodeclaims", kind="NodeClaim", namespaced=False)
+# What Kueue keeps of each Job that it queues.
+WORKLOAD: Final = Kind(group="kueue.x-k8s.io", version="v1beta2", plural="workloads", kind="Workload")
 LEASE: Final = Kind(group="coordination.k8s.io", version="v1", plural="leases", kind="Lease")
 TOKEN_REVIEW: Final = Kind(
     group="authentication.k8s.io", version="v1", plural="tokenreviews", kind="TokenReview", namespaced=False
@@ -68,6 +70,12 @@ DATA_FINALIZER: Final = f"{GROUP}/run-data"
 BACK_OFF_ANNOTATION: Final = f"{GROUP}/admission-back-off"
 # On the operator's own pod that holds the lease: the gateway's Service selects it.
 LEADER_LABEL: Final = f"{GROUP}/leader"
+
+# Kueue's own, for people to set on a TrainingJob: the LocalQueue that the run is handed to, and its priority there.
+KUEUE_QUEUE_LABEL: Final = "kueue.x-k8s.io/queue-name"
+KUEUE_PRIORITY_LABEL: Final = "kueue.x-k8s.io/priority-class"
+# On each Workload that Kueue makes for a Job.
+KUEUE_JOB_LABEL: Final = "kueue.x-k8s.io/job-uid"
 
 MAX_TRAINING_JOB_NAME: Final = 52
 MAX_LABEL_VALUE: Final = 63

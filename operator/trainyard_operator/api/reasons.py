@@ -26,7 +26,7 @@ class Phase(Word):
     """`status.phase` of a TrainingJob: for people; programs should read the conditions."""
 
     PENDING = "Pending", "No pod yet: something that the run needs is missing, or its Job was just created."
-    QUEUED = "Queued", "The run waits in its cluster's queue; `status.queue` says where."
+    QUEUED = "Queued", "The run waits in its cluster's queue, where `status.queue` says its place, or for Kueue."
     PROVISIONING = "Provisioning", "A pod exists; it waits for a node, or fetches its image, source and inputs."
     RUNNING = "Running", "The entry script is running."
     FINALIZING = "Finalizing", "The script has ended; outputs are being saved or models registered."
@@ -45,7 +45,7 @@ class TrainingJobCondition(Word):
     FAILED = "Failed", "True once the run has ended without success; the reason says what went wrong."
     CANCELED = "Canceled", "True once the run was stopped because of `spec.cancel`."
     SUSPENDED = "Suspended", "Present, and True, only while `spec.suspend` keeps the run from going on."
-    ADMITTED = "Admitted", "True once the run's cluster has let it in; False while it waits in the queue."
+    ADMITTED = "Admitted", "True once the run's cluster, or Kueue, has let it in; False while it waits in the queue."
     DATA_DELETED = (
         "DataDeleted",
         "Present, and False, only while the TrainingJob is being deleted and its data cannot be; the message says why.",
@@ -78,7 +78,12 @@ class TrainingJobReason(Word):
         "ProvisioningTimeout",
         "No node came in `spec.provisioningTimeoutSeconds` of the cluster; the run keeps its place and is tried again.",
     )
-    ADMITTED = "Admitted", "The run's cluster has let it in."
+    WAITING_FOR_KUEUE = "WaitingForKueue", "Kueue has not let the run in; the message repeats its words."
+    KUEUE_NOT_FOUND = (
+        "KueueNotFound",
+        "The run is handed to Kueue, which is not installed or not followed; the run waits until it is.",
+    )
+    ADMITTED = "Admitted", "The run's cluster, or Kueue, has let it in."
     NODES_PREPARING = "NodesPreparing", "The cluster brings a node for the run; the message says how many are ready."
     INSUFFICIENT_CAPACITY = (
         "InsufficientCapacity",
@@ -178,8 +183,16 @@ class ComputeClusterReason(Word):
         "EksClusterNotFound",
         "There is no EKS cluster of the name in `spec.provider.eks.clusterName` in that region and account.",
     )
+    PROVISIONING_TIMEOUT = (
+        "ProvisioningTimeout",
+        "A machine did not come up in `spec.provisioningTimeoutSeconds`: its NodeClaim is deleted, its place is free.",
+    )
     MANAGED = "Managed", "The cluster adds and removes its nodes by itself."
     MANAGED_ELSEWHERE = "ManagedElsewhere", "Somebody else adds and removes the nodes; the cluster only counts them."
+    AUTOSCALER_UNKNOWN = (
+        "AutoscalerUnknown",
+        "Somebody else adds and removes the nodes, and nothing is known of the node groups that the cluster names.",
+    )
     WAITING_FOR_RUNS = "WaitingForRuns", "Runs are still on the cluster; it goes when they have ended."
     WAITING_FOR_NODES = "WaitingForNodes", "The cluster's nodes are being removed."
 

@@ -67,6 +67,9 @@ class EksApi:
         """Make a call; a group that is there already, or gone already, is what was asked for."""
         names = {"clusterName": call.address.cluster, "nodegroupName": call.address.name}
         with contextlib.suppress(_GroupNotFoundError, _GroupExistsError), self._client(call.address) as client:
+            if call.verb == "adopt":
+                client.tag_resource(**call.arguments)
+                return
             methods: dict[str, Callable[..., Any]] = {
                 "create": client.create_nodegroup,
                 "update": client.update_nodegroup_config,
@@ -122,6 +125,7 @@ def _read(answer: Any) -> NodeGroup:
     scaling = answer.get("scalingConfig") or {}
     return NodeGroup(
         status=answer["status"],
+        arn=answer.get("nodegroupArn") or "",
         tags=answer.get("tags") or {},
         labels=answer.get("labels") or {},
         taints=tuple(answer.get("taints") or ()),

@@ -43,6 +43,7 @@ class Supply:
     min_nodes: int
     namespace: str
     shortages: Sequence[Shortage] = ()
+    target: int | None = None  # as somebody else says who brings the nodes
 
 
 def run_label(namespace: str, name: str, *, own: str) -> str:
@@ -94,7 +95,7 @@ def _target(supply: Supply, counts: Mapping[str, int]) -> int:
     staying = sum(counts[name] for name in ("idle", "running", "preparing", "unusable"))
     limit = supply.capacity.nodes
     if not supply.scales:
-        return staying
+        return staying if supply.target is None else supply.target
     for_runs = -(-supply.queue.taken(supply.capacity) // supply.capacity.jobs_per_node)
     needed = max(supply.min_nodes, for_runs)
     return max(staying, needed) if limit is None else max(staying, min(limit, needed))

@@ -14,13 +14,17 @@ from trainyard_operator.api.reasons import ComputeClusterCondition as Type
 from trainyard_operator.api.reasons import ComputeClusterReason as Reason
 from trainyard_operator.api.sizes import Catalogue
 from trainyard_operator.domain.admission import back_off, capacity_of
+from trainyard_operator.domain.autoscaled import limits_words, shortages_of_groups
+from trainyard_operator.domain.cluster_machines import give_back, overdue, told_of, until_overdue
 from trainyard_operator.domain.cluster_nodes import NodeFacts, claim_facts, node_facts
 from trainyard_operator.domain.cluster_status import Shortage, Supply, build_status, run_label
 from trainyard_operator.domain.conditions import Condition, merge
 from trainyard_operator.domain.job import PodSettings
 from trainyard_operator.domain.keepers import keepers
+from trainyard_operator.domain.kueue import is_kueues_job
 from trainyard_operator.domain.plan import Deletion, Event, Patch, Plan
 from trainyard_operator.domain.queueing import Entry, Queue, admissions, next_look
+from trainyard_operator.providers.autoscaler import AutoscalerSeen
 from trainyard_operator.providers.base import Cluster, Provider, Surroundings, Trouble
 from trainyard_operator.providers.choice import provider_of, read_cluster
 from trainyard_operator.providers.karpenter import is_made_for
@@ -84,16 +88,21 @@ def plan_compute_cluster(parent: Mapping[str, Any], view: ClusterView, now: date
     keeping = _keep(parent, cluster, provider, view)
     if isinstance(keeping, Patch):
         patches.append(keeping)
-    late = [unplaced for unplaced in view.unplaced if _is_late(unplaced, cluster, now)]
+    late = [unplaced for unplaced in _own(view) if _is_late(unplaced, cluster, now)]
     patches += [_suspend(unplaced, now) for unplaced in late]
     # By what is known now: nobody looks again because of a status that this very plan is about to write.
     closed = cluster.spec.paused or trouble is not None
     chosen = () if closed else admissions(view.queue, capacity_of(cluster), now=now)
     again = QUEUE_SECONDS if view.queue.waiting and not closed else None
     patches += [_let_in(entry) for entry in chosen]
-    status = _status(parent, cluster, provider, view, trouble, now)
-    plan = _written(parent, view, status, now)
+    lost = _overdue(cluster, view, now)
+    said, told = told_of(lost, seconds=cluster.spec.provisioning_seconds, old=parent.get("status") or {}, now=now)
+    waiting = [unplaced.since for unplaced in view.unplaced]
+    said += shortages_of_groups(view.surroundings.autoscaler, waiting=waiting, now=now)
+    status = _status(parent, cluster, provider, replace(view, shortages=(*view.shortages, *said)), trouble, now)
+    plan = _written(parent, view, status, now, told=told)
     return Plan(
+        delete=give_back(lost),
         create=tuple(child for child in (change.create, keeping) if isinstance(child, dict)),
         call=change.call,
         patch=tuple(patches),
@@ -109,6 +118,13 @@ def _with_demand(view: ClusterView, now: datetime) -> Surroundings:
     return replace(view.surroundings, waited_seconds=waited, busy=bool(view.queue.admitted))
 
 
+def _overdue(cluster: Cluster, view: ClusterView, now: datetime) -> list[Mapping[str, Any]]:
+    around = view.surroundings
+    if around.pool is None or not is_made_for(around.pool, namespace=cluster.namespace, name=cluster.name):
+        return []
+    return overdue(around.claims, nodes=view.nodes, seconds=cluster.spec.provisioning_seconds, now=now)
+
+
 def _keep(
     parent: Mapping[str, Any], cluster: Cluster, provider: Provider, view: ClusterView
 ) -> JsonObject | Patch | None:
@@ -121,9 +137,11 @@ def _keep(
 def _look_again(cluster: Cluster, view: ClusterView, others: Sequence[float | None], now: datetime) -> float | None:
     deadlines = [
         max(0.1, (u.since + timedelta(seconds=cluster.spec.provisioning_seconds) - now).total_seconds())
-        for u in view.unplaced
+        for u in _own(view)
     ]
-    wishes = [*others, next_look(view.queue, now=now), *deadlines]
+    claims, seconds = view.surroundings.claims, cluster.spec.provisioning_seconds
+    machine = until_overdue(claims, nodes=view.nodes, seconds=seconds, now=now)
+    wishes = [*others, next_look(view.queue, now=now), *deadlines, machine]
     if view.unplaced:
         wishes.append(SHORTAGE_SECONDS)
     return _earliest(*wishes)
@@ -131,6 +149,11 @@ def _look_again(cluster: Cluster, view: ClusterView, others: Sequence[float | No
 
 def _earliest(*wishes: float | None) -> float | None:
     return min((wish for wish in wishes if wish is not None), default=None)
+
+
+def _own(view: ClusterView) -> list[Unplaced]:
+    """Return who goes back to the cluster's own queue where no node comes; what Kueue lets in it takes back itself."""
+    return [unplaced for unplaced in view.unplaced if not is_kueues_job(unplaced.job)]
 
 
 def _is_late(unplaced: Unplaced, cluster: Cluster, now: datetime) -> bool:
@@ -224,8 +247,9 @@ def _status(  # noqa: PLR0913, PLR0917 - all that a status speaks of
     nodes = [node for node in view.nodes if provider.belongs(cluster, node)]
     facts = [node_facts(node, runs=view.runs_on.get(node["metadata"]["name"], ())) for node in nodes]
     facts += claim_facts(view.surroundings.claims, nodes=nodes)
-    conditions = [_ready(facts, provider, trouble)] if deleting is None else [_going(Type.READY, False, deleting)]
-    conditions.append(_managed(cluster, provider))
+    comes = provider.capabilities.scales or _grows(view)
+    conditions = [_ready(facts, trouble, comes=comes)] if deleting is None else [_going(Type.READY, False, deleting)]
+    conditions.append(_managed(cluster, provider, view.surroundings.autoscaler))
     stuck = trouble is not None and trouble.reason != Reason.CREATING_POOL
     if stuck and trouble is not None:
         conditions.append(_condition(Type.STALLED, True, trouble.reason, trouble.message))
@@ -244,6 +268,7 @@ def _status(  # noqa: PLR0913, PLR0917 - all that a status speaks of
             min_nodes=cluster.spec.min_nodes,
             namespace=cluster.namespace,
             shortages=view.shortages,
+            target=_target_elsewhere(view),
         ),
         conditions=conditions,
         state="Deleting" if deleting else "Failed" if stuck else "Creating" if creating else "Succeeded",
@@ -252,13 +277,23 @@ def _status(  # noqa: PLR0913, PLR0917 - all that a status speaks of
     )
 
 
-def _ready(facts: Sequence[NodeFacts], provider: Provider, trouble: Trouble | None) -> Condition:
+def _grows(view: ClusterView) -> bool:
+    """Return whether another autoscaler brings the first node."""
+    return view.surroundings.autoscaler is not None and view.surroundings.autoscaler.most > 0
+
+
+def _target_elsewhere(view: ClusterView) -> int | None:
+    seen = view.surroundings.autoscaler
+    return seen.target if seen is not None and seen.groups else None
+
+
+def _ready(facts: Sequence[NodeFacts], trouble: Trouble | None, *, comes: bool) -> Condition:
     usable = sum(node.state in {"idle", "running"} for node in facts)
     if trouble is not None:
         return _condition(Type.READY, False, trouble.reason, trouble.message)
     if usable:
         return _condition(Type.READY, True, Reason.NODES_READY, "the cluster's nodes can take runs")
-    if provider.capabilities.scales:
+    if comes:
         return _condition(Type.READY, True, Reason.SCALES_FROM_ZERO, "no node now; the first run brings one")
     if not facts:
         words = "no node has the labels of spec.provider.existing.nodeSelector: label nodes, or mend the selector"
@@ -267,15 +302,16 @@ def _ready(facts: Sequence[NodeFacts], provider: Provider, trouble: Trouble | No
     return _condition(Type.READY, False, Reason.NODES_NOT_READY, words)
 
 
-def _managed(cluster: Cluster, provider: Provider) -> Condition:
+def _managed(cluster: Cluster, provider: Provider, seen: AutoscalerSeen | None) -> Condition:
     spec = cluster.spec
     if provider.capabilities.scales:
         after = f"after {spec.idle_seconds} s without a run" if provider.capabilities.times_idle else "when it is idle"
         words = f"from {spec.min_nodes} to {spec.max_nodes} nodes, each removed {after}"
         return _condition(Type.MANAGED, True, Reason.MANAGED, words)
     limit = "any number of runs" if spec.max_nodes is None else f"{spec.max_nodes * spec.jobs_per_node} runs at once"
-    words = f"the nodes are added and removed by somebody else; the cluster lets in {limit}"
-    return _condition(Type.MANAGED, False, Reason.MANAGED_ELSEWHERE, words)
+    who = "the nodes are added and removed by somebody else" if seen is None else seen.words or limits_words(spec, seen)
+    reason = Reason.AUTOSCALER_UNKNOWN if seen is not None and seen.words else Reason.MANAGED_ELSEWHERE
+    return _condition(Type.MANAGED, False, reason, f"{who}; the cluster lets in {limit}")
 
 
 def _condition(kind: Type, status: bool, reason: Reason, message: str) -> Condition:  # noqa: FBT001 - its third word
@@ -301,15 +337,17 @@ def _invalid(parent: Mapping[str, Any], error: SpecError, now: datetime) -> Plan
     return Plan() if status == old else Plan(status=status, events=_story(old, status))
 
 
-def _written(parent: Mapping[str, Any], view: ClusterView, status: JsonObject, now: datetime) -> Plan:
-    """Return the plan that writes `status`: now, or a moment later where it only says more."""
+def _written(
+    parent: Mapping[str, Any], view: ClusterView, status: JsonObject, now: datetime, *, told: tuple[Event, ...] = ()
+) -> Plan:
+    """Return the plan that writes `status`: now, or a moment later where it only says more; `told` does not wait."""
     old: Mapping[str, Any] = parent.get("status") or {}
     if status == old:
         return Plan()
     spent = (now - view.last_write).total_seconds() if view.last_write else STATUS_SECONDS
-    if _told(old) == _told(status) and spent < STATUS_SECONDS:
+    if not told and _told(old) == _told(status) and spent < STATUS_SECONDS:
         return Plan(requeue_after=STATUS_SECONDS - spent)
-    return Plan(status=status, events=_story(old, status))
+    return Plan(status=status, events=(*_story(old, status), *told))
 
 
 def _told(status: Mapping[str, Any]) -> list[tuple[str, str, str]]:

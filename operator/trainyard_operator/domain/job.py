@@ -69,6 +69,7 @@ def build_job(  # noqa: PLR0913 - all by name
     attempt: int,
     berth: Berth | None,
     settings: PodSettings,
+    handed: Mapping[str, str] | None = None,
     shunned: Sequence[str] = (),
 ) -> JsonObject:
     """Return the Job of one attempt of `parent`; it has one pod, and ends with it however that ends.
@@ -78,6 +79,8 @@ def build_job(  # noqa: PLR0913 - all by name
 
     Parameters
     ----------
+    handed
+        Labels with which somebody else decides when the Job starts.
     shunned
         Nodes that the pod should rather not go to again.
     """
@@ -95,11 +98,12 @@ def build_job(  # noqa: PLR0913 - all by name
         "metadata": {
             "name": job_name(meta["name"], meta["uid"], attempt),
             "namespace": meta["namespace"],
-            "labels": labels,
+            # Not on the pod: Kueue would queue it a second time.
+            "labels": {**labels, **(handed or {})},
             "ownerReferences": [owner_reference(parent)],
         },
         "spec": {
-            "suspend": berth is not None and not berth.open,
+            "suspend": bool(handed) or (berth is not None and not berth.open),
             "backoffLimit": 0,
             "completions": 1,
             "parallelism": 1,

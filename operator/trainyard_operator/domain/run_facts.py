@@ -12,6 +12,7 @@ from trainyard_operator.api.reasons import Phase
 from trainyard_operator.api.reasons import TrainingJobReason as Reason
 from trainyard_operator.api.training_job import TrainingJobSpec
 from trainyard_operator.domain.attempts import latest_attempt, noted
+from trainyard_operator.domain.kueue import is_kueues
 from trainyard_operator.domain.metrics import bounded, summary
 from trainyard_operator.domain.plan import Plan
 from trainyard_operator.domain.pod import PodFacts
@@ -62,13 +63,20 @@ def known(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView, pod: 
         outputs=outputs,
         logs_uri=view.places.logs_uri(attempt),
         models_wished=bool(spec.models),
-        clustered=spec.cluster_name is not None,
+        gatekeeper=gatekeeper(parent, spec, view),
     )
 
 
 def is_saving(view: RunView) -> bool:
     """Return whether the script has ended, as its pod says, and its outputs are being saved."""
     return view.live is not None and view.live.get("state") == "Finalizing"
+
+
+def gatekeeper(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView) -> str:
+    """Return who decides when a run starts, in words, or the empty string where nobody has to."""
+    if is_kueues(parent, view.job):
+        return "Kueue"
+    return "the cluster" if spec.cluster_name is not None else ""
 
 
 def written(

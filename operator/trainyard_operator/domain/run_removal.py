@@ -7,13 +7,13 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from trainyard_operator.api.names import DATA_FINALIZER, JOB, STOPPED_ANNOTATION, TRAINING_JOB
+from trainyard_operator.api.names import DATA_FINALIZER, TRAINING_JOB
 from trainyard_operator.api.reasons import TrainingJobCondition as Type
 from trainyard_operator.api.reasons import TrainingJobReason as Reason
 from trainyard_operator.api.training_job import RunDeletionPolicy
-from trainyard_operator.domain.attempts import is_over
 from trainyard_operator.domain.conditions import Condition, find, merge, parse_timestamp
 from trainyard_operator.domain.plan import Deletion, Event, Patch, Plan
+from trainyard_operator.domain.run_stop import halt, is_at_rest
 from trainyard_operator.domain.run_view import RunView
 
 JsonObject = dict[str, Any]
@@ -52,9 +52,8 @@ def remove(parent: Mapping[str, Any], view: RunView, now: datetime) -> Plan:
         return Plan()  # its children go with it, and none may come back
     if not _wants_deletion(parent):
         return Plan(patch=(_finalizers(parent, add=False),))
-    job = view.job
-    if job is not None and not is_over(job, view.pods, now=now):
-        return Plan(patch=_stopped(job), requeue_after=LOOK_AGAIN_SECONDS)
+    if not is_at_rest(view, now):
+        return Plan(patch=halt(view, Reason.CANCELED), requeue_after=LOOK_AGAIN_SECONDS)
     if view.data is None or (not view.data.left and not view.data.trouble):
         return Plan(patch=(_finalizers(parent, add=False),)) if view.data is not None else Plan()
     status, events = _told(parent, view.data.trouble, now)
@@ -76,14 +75,6 @@ def _told(parent: Mapping[str, Any], trouble: str, now: datetime) -> tuple[JsonO
     new = find(old, wish.type) is None
     events = (Event(type="Warning", reason=wish.reason, message=words),) if new else ()
     return (status if status != old else None), events
-
-
-def _stopped(job: Mapping[str, Any]) -> tuple[Patch, ...]:
-    if (job.get("spec") or {}).get("suspend") and STOPPED_ANNOTATION in (job["metadata"].get("annotations") or {}):
-        return ()
-    meta = job["metadata"]
-    body = {"metadata": {"annotations": {STOPPED_ANNOTATION: Reason.CANCELED.value}}, "spec": {"suspend": True}}
-    return (Patch(kind=JOB, namespace=meta["namespace"], name=meta["name"], body=body),)
 
 
 def _wants_deletion(parent: Mapping[str, Any]) -> bool:

@@ -37,6 +37,7 @@ _TROUBLE = frozenset(
         Reason.SOURCE_NOT_FOUND,
         Reason.CLUSTER_NOT_FOUND,
         Reason.CLUSTER_NOT_READY,
+        Reason.KUEUE_NOT_FOUND,
         Reason.EXCEEDS_CLUSTER_SIZE,
         Reason.INSUFFICIENT_CAPACITY,
         Reason.QUOTA_EXCEEDED,
@@ -76,8 +77,8 @@ class Standing:
     models: Sequence[JsonObject] = ()
     models_wished: bool = False
     failure: Failure | None = None
-    gate: Gate | None = None  # what keeps a queued run from its cluster
-    clustered: bool = False  # whether the run has a cluster, whose gate it must pass
+    gate: Gate | None = None  # what keeps a queued run from its nodes
+    gatekeeper: str = ""  # who lets the run in, where anybody has to
     unregistered: Failure | None = None  # why a model of a completed run has no version (yet)
 
 
@@ -211,7 +212,7 @@ def _conditions(standing: Standing, *, saved: bool) -> list[Condition]:
         wished.append(Condition(type=Type.SUSPENDED.value, status=True, reason=reason, message=message))
     else:
         wished.append(Condition(type=Type.RECONCILING.value, status=True, reason=reason, message=message))
-    if standing.clustered and standing.job_name is not None and not (canceled or failed or pending):
+    if standing.gatekeeper and standing.job_name is not None and not (canceled or failed or pending):
         wished.append(_admitted(standing))
     if saved:
         words = "the outputs and their manifest are in the object store"
@@ -229,7 +230,7 @@ def _admitted(standing: Standing) -> Condition:
     if standing.phase == Phase.QUEUED:
         words, reason = standing.message, standing.reason
         return Condition(type=Type.ADMITTED.value, status=False, reason=reason.value, message=words)
-    words = "the cluster has let the run in"
+    words = f"{standing.gatekeeper} has let the run in"
     return Condition(type=Type.ADMITTED.value, status=True, reason=Reason.ADMITTED.value, message=words)
 
 

@@ -15,9 +15,11 @@ from trainyard_operator.api.names import JOB, STOPPED_ANNOTATION
 from trainyard_operator.api.reasons import Phase
 from trainyard_operator.api.reasons import TrainingJobReason as Reason
 from trainyard_operator.api.training_job import TrainingJobSpec
-from trainyard_operator.domain.attempts import ended, stopped_for, stuck_at
+from trainyard_operator.domain import kueue
+from trainyard_operator.domain.attempts import ended, has_finished, is_over, stopped_for, stuck_at
 from trainyard_operator.domain.conditions import find
 from trainyard_operator.domain.deadlines import overdue
+from trainyard_operator.domain.kueue import is_kueues_job
 from trainyard_operator.domain.plan import Patch, Plan
 from trainyard_operator.domain.pod import PodFacts, newest
 from trainyard_operator.domain.run_facts import is_saving, known, written
@@ -25,6 +27,8 @@ from trainyard_operator.domain.run_status import Standing
 from trainyard_operator.domain.run_view import RunView
 from trainyard_operator.domain.run_waiting import why_waiting
 from trainyard_operator.providers.base import Cluster
+
+JsonObject = dict[str, Any]
 
 _UNTIL_GONE = {Reason.CANCELED: Reason.CANCELING, Reason.SUSPENDED: Reason.SUSPENDING}
 _STOPPING = "the run is being stopped, and may save what it has"
@@ -72,7 +76,7 @@ def stop(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView, now: d
     job, pod = view.job or {}, newest(view.pods)
     standing = known(parent, spec, view, pod)
     suspended = bool((job.get("spec") or {}).get("suspend"))
-    if suspended and stopped_for(job) is None and not view.pods:
+    if suspended and stopped_for(job) is None and not view.pods and not is_kueues_job(job):
         # It only waits in a queue: for a run that rests the Job is as good for later as it is now.
         rest = at_rest(standing, why)
         if rest.phase == Phase.CANCELED:
@@ -85,11 +89,49 @@ def stop(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView, now: d
         message=f"{why.message}: {_STOPPING}" if why.reason in _UNTIL_GONE else why.message,
     )
     plan = written(parent, view, now, stopping, look_again=_until_stuck(pod, now))
-    if suspended and stopped_for(job) is not None:
-        return plan
-    meta = job["metadata"]
-    body = {"metadata": {"annotations": {STOPPED_ANNOTATION: why.reason.value}}, "spec": {"suspend": True}}
-    return replace(plan, patch=(Patch(kind=JOB, namespace=meta["namespace"], name=meta["name"], body=body),))
+    return replace(plan, patch=halt(view, why.reason))
+
+
+def halt(view: RunView, reason: Reason) -> tuple[Patch, ...]:
+    """Return what stops the Job of `view` for good and notes why; nothing where that is done.
+
+    A Job that Kueue has let in is suspended by Kueue, which is told by its Workload.
+    """
+    job = view.job
+    if job is None:
+        return ()
+    meta, noted = job["metadata"], stopped_for(job) is not None
+    note: JsonObject = {} if noted else {"metadata": {"annotations": {STOPPED_ANNOTATION: reason.value}}}
+    if is_kueues_job(job):
+        telling = kueue.stop(job, view.workload)
+        if telling is not None and telling.kind == JOB:
+            metadata = {**telling.body["metadata"], **note.get("metadata", {})}
+            return (replace(telling, body={**telling.body, "metadata": metadata}),)
+        told = (telling,) if telling is not None else ()
+        return told if noted else (_patch(meta, note), *told)
+    suspended = bool((job.get("spec") or {}).get("suspend"))
+    return () if noted and suspended else (_patch(meta, {**note, "spec": {"suspend": True}}),)
+
+
+def keep_stopped(view: RunView) -> Plan:
+    """Return what a Job that was stopped for good still takes: Kueue may have made it a new Workload to start."""
+    job = view.job
+    if job is None or view.workload is None or stopped_for(job) is None or not is_kueues_job(job):
+        return Plan()
+    telling = kueue.stop(job, view.workload)
+    return Plan() if telling is None else Plan(patch=(telling,))
+
+
+def is_at_rest(view: RunView, now: datetime) -> bool:
+    """Return whether nothing more comes of the Job of `view`, and nobody can start it again."""
+    job = view.job
+    if job is None or not is_over(job, view.pods, now=now):
+        return job is None
+    return has_finished(job) or not is_kueues_job(job) or not kueue.may_start(view.workload)
+
+
+def _patch(meta: Mapping[str, Any], body: JsonObject) -> Patch:
+    return Patch(kind=JOB, namespace=meta["namespace"], name=meta["name"], body=body)
 
 
 def at_rest(standing: Standing, why: Stop) -> Standing:

@@ -70,6 +70,8 @@ class RunView:
     cluster: Mapping[str, Any] | None = None
     machines: Cluster | str = ""  # the cluster, understood, or why it cannot be
     gate: Gate | None = None  # what the cluster's queue says; None where there is no cluster, or it has let the run in
+    workload: Mapping[str, Any] | None = None  # what Kueue keeps of the run's Job
+    no_kueue: str = ""  # why Kueue cannot be asked, where it cannot
     source: ConfigMapSource | None = None
     live: Report | None = None  # of the latest attempt
     source_sha256: str | None = None

@@ -66,14 +66,14 @@ def scales(view: RunView) -> bool:
 def _unschedulable(pod: PodFacts, said: str, view: RunView) -> tuple[Reason, str]:
     """Return why a pod has no node: what its cluster's provider says of it, before what the scheduler says."""
     status: Mapping[str, Any] = (view.cluster or {}).get("status") or {}
-    if not scales(view):
-        return Reason.UNSCHEDULABLE, f"no node can take the pod {pod.name}: {said}"
     for reason in (Reason.INSUFFICIENT_CAPACITY, Reason.UNSCHEDULABLE):
         words = _said(view, reason, since=pod.created)
         if words is not None:
             return reason, f"no node for the pod {pod.name} yet: {words}"
     counts: Mapping[str, int] = status.get("nodeStateCounts") or {}
     ready = counts.get("idle", 0) + counts.get("running", 0)
+    if not scales(view) and status.get("targetNodeCount", 0) <= ready:
+        return Reason.UNSCHEDULABLE, f"no node can take the pod {pod.name}: {said}"
     target = max(status.get("targetNodeCount", 0), ready + 1)
     words = f"{ready} of {target} nodes are ready; one is being prepared for the run"
     return Reason.NODES_PREPARING, words

@@ -21,22 +21,33 @@ from trainyard_operator.domain.attempts import (
     attempt_of,
     entry_of,
     has_ended,
-    is_over,
     latest_attempt,
     noted,
 )
 from trainyard_operator.domain.deadlines import next_deadline
 from trainyard_operator.domain.job import Berth, build_job
+from trainyard_operator.domain.kueue import carried_labels, is_kueues
+from trainyard_operator.domain.kueue import gate_of as kueue_gate
+from trainyard_operator.domain.kueue import missing as missing_kueue
 from trainyard_operator.domain.plan import Plan
 from trainyard_operator.domain.pod import newest
 from trainyard_operator.domain.retries import DISRUPTIONS, Tally, next_attempt_at
 from trainyard_operator.domain.run_conclusion import LOOK_AGAIN_SECONDS, conclude, retrying
 from trainyard_operator.domain.run_ending import Failure
-from trainyard_operator.domain.run_facts import is_saving, known, written
+from trainyard_operator.domain.run_facts import gatekeeper, is_saving, known, written
 from trainyard_operator.domain.run_models import registration
 from trainyard_operator.domain.run_removal import expire, guard, remove
 from trainyard_operator.domain.run_status import Standing, is_complete
-from trainyard_operator.domain.run_stop import SUSPEND_WORDS, Stop, at_rest, stop, why_canceled, why_stopped
+from trainyard_operator.domain.run_stop import (
+    SUSPEND_WORDS,
+    Stop,
+    at_rest,
+    is_at_rest,
+    keep_stopped,
+    stop,
+    why_canceled,
+    why_stopped,
+)
 from trainyard_operator.domain.run_view import RunView, SavedRun, StoreTrouble
 from trainyard_operator.domain.run_waiting import scales, why_waiting
 from trainyard_operator.providers.base import Cluster
@@ -55,9 +66,10 @@ def plan_training_job(parent: Mapping[str, Any], view: RunView, now: datetime) -
 def _plan(parent: Mapping[str, Any], view: RunView, now: datetime) -> Plan:
     """Return the next step of a run. The plan of a run that has ended is empty unless `spec.models` has grown."""
     old: Mapping[str, Any] = parent.get("status") or {}
-    grown = len(parent["spec"].get("models") or ()) > len(old.get("models") or ())
-    if old.get("phase") in {Phase.FAILED, Phase.CANCELED} or (is_complete(old) and not grown):
-        return Plan()
+    wishes, phase = parent["spec"].get("models"), old.get("phase")
+    grown = isinstance(wishes, list) and len(wishes) > len(old.get("models") or ())
+    if phase in {Phase.FAILED, Phase.CANCELED} or (is_complete(old) and not grown):
+        return keep_stopped(view)
     try:
         spec = TrainingJobSpec.parse(parent["spec"])
     except SpecError as error:
@@ -69,11 +81,19 @@ def _attempt(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView, no
     old: Mapping[str, Any] = parent.get("status") or {}
     if view.job is None or has_ended(old, attempt_of(view.job)):
         return _between(parent, spec, view, now)
-    if is_over(view.job, view.pods, now=now):
+    if is_at_rest(view, now):
         return conclude(parent, spec, view, now)
     pod = newest(view.pods)
     why = why_stopped(parent, spec, view, pod, now)
-    return stop(parent, spec, view, now, why) if why else _go_on(parent, spec, view, now)
+    return stop(parent, spec, view, now, why) if why else _go_on(parent, spec, _at_kueues_gate(parent, view), now)
+
+
+def _at_kueues_gate(parent: Mapping[str, Any], view: RunView, *, fresh: bool = False) -> RunView:
+    """Return the view of a run with what Kueue says to it, if it does; `fresh`: of the Job that is to be made."""
+    job, workload = (None, None) if fresh else (view.job, view.workload)
+    if not is_kueues(parent, job):
+        return view
+    return replace(view, gate=kueue_gate(run=parent, job=job, workload=workload, no_kueue=view.no_kueue))
 
 
 def _go_on(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView, now: datetime) -> Plan:
@@ -87,26 +107,33 @@ def _go_on(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView, now:
 def _between(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView, now: datetime) -> Plan:
     """Plan a run none of whose attempts is under way: before the first one, or after one that is not the last."""
     old: Mapping[str, Any] = parent.get("status") or {}
+    kept = keep_stopped(view)
+    if kept.patch:
+        return kept
     canceled = why_canceled(spec, view)
     if canceled:
-        standing = at_rest(_unchanged(parent, spec), Stop(reason=Reason.CANCELED, message=canceled))
+        standing = at_rest(_unchanged(parent, spec, view), Stop(reason=Reason.CANCELED, message=canceled))
         return written(parent, view, now, standing)
     attempt = attempt_in(old)
     if attempt and not has_ended(old, attempt):
         message = f"the Job {old.get('jobName')} was deleted before the run had ended: create the TrainingJob again"
         return written(parent, view, now, _failed(parent, Failure(reason=Reason.JOB_DELETED, message=message)))
     if spec.suspend:
-        standing = at_rest(_unchanged(parent, spec), Stop(reason=Reason.SUSPENDED, message=SUSPEND_WORDS))
+        standing = at_rest(_unchanged(parent, spec, view), Stop(reason=Reason.SUSPENDED, message=SUSPEND_WORDS))
         return written(parent, view, now, standing)
     entry = entry_of(old, attempt) or {}
     due = next_attempt_at(entry, Tally.of(old))
     if due is not None and due > now:
-        standing = retrying(_unchanged(parent, spec), entry, due)
+        standing = retrying(_unchanged(parent, spec, view), entry, due)
         return written(parent, view, now, standing, look_again=(due - now).total_seconds())
-    return _begin(parent, spec, view, now)
+    return _begin(parent, spec, _at_kueues_gate(parent, view, fresh=True), now)
 
 
 def _begin(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView, now: datetime) -> Plan:
+    try:
+        handed = carried_labels(parent)
+    except SpecError as error:
+        return written(parent, view, now, _failed(parent, Failure(reason=Reason.INVALID_SPEC, message=str(error))))
     missing = _missing(parent, spec, view)
     if isinstance(missing, Failure):
         return written(parent, view, now, _failed(parent, missing))
@@ -121,6 +148,7 @@ def _begin(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView, now:
         attempt=attempt,
         berth=_berth(spec, view),
         settings=view.settings,
+        handed=handed,
         shunned=_lost_nodes(parent, view),
     )
     name = job["metadata"]["name"]
@@ -133,7 +161,7 @@ def _begin(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView, now:
         job_name=name,
         logs_uri=view.places.logs_uri(attempt),
         models_wished=bool(spec.models),
-        clustered=spec.cluster_name is not None,
+        gatekeeper=gatekeeper(parent, spec, view),
     )
     if view.gate is not None and not view.gate.open:
         standing = _queued(standing, view.gate)
@@ -149,7 +177,7 @@ def _lost_nodes(parent: Mapping[str, Any], view: RunView) -> list[str]:
     return [entry["nodeName"] for entry in attempts if entry.get("reason") in lost and "nodeName" in entry]
 
 
-def _unchanged(parent: Mapping[str, Any], spec: TrainingJobSpec) -> Standing:
+def _unchanged(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView) -> Standing:
     """Return the standing of a run about whose attempts there is nothing new."""
     return Standing(
         phase=Phase.PENDING,
@@ -157,7 +185,7 @@ def _unchanged(parent: Mapping[str, Any], spec: TrainingJobSpec) -> Standing:
         message="",
         job_name=(parent.get("status") or {}).get("jobName"),
         models_wished=bool(spec.models),
-        clustered=spec.cluster_name is not None,
+        gatekeeper=gatekeeper(parent, spec, view),
     )
 
 
@@ -177,7 +205,14 @@ def _queued(standing: Standing, gate: Gate) -> Standing:
 
 
 def _missing(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView) -> Standing | Failure | None:
-    return _missing_cluster(parent, spec, view) or _missing_source(parent, spec, view)
+    return _missing_cluster(parent, spec, view) or _missing_kueue(parent, view) or _missing_source(parent, spec, view)
+
+
+def _missing_kueue(parent: Mapping[str, Any], view: RunView) -> Standing | None:
+    if not view.no_kueue or not is_kueues(parent, None):
+        return None
+    # A Job made now could neither be told about nor, once Kueue has started it, be stopped for good.
+    return Standing(phase=Phase.PENDING, reason=Reason.KUEUE_NOT_FOUND, message=missing_kueue(view.no_kueue))
 
 
 def _missing_cluster(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView) -> Standing | None:

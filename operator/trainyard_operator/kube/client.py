@@ -75,8 +75,8 @@ class Client(Protocol):
         """Merge `patch` into an object (RFC 7386: null removes a key)."""
         ...
 
-    async def delete(self, kind: Kind, name: str, *, namespace: str | None = None, uid: str) -> None:
-        """Delete the object with this uid; what depends on it goes behind it."""
+    async def delete(self, kind: Kind, name: str, *, namespace: str | None = None, uid: str) -> JsonObject | None:
+        """Delete the object with this uid, and what depends on it behind it; return it where it goes later."""
         ...
 
     async def patch_status(
@@ -147,10 +147,12 @@ class KubeClient:
             "patch", "PATCH", kind, namespace=namespace, name=name, body=patch, content_type=MERGE_PATCH
         )
 
-    async def delete(self, kind: Kind, name: str, *, namespace: str | None = None, uid: str) -> None:
-        """Delete the object with this uid."""
+    async def delete(self, kind: Kind, name: str, *, namespace: str | None = None, uid: str) -> JsonObject | None:
+        """Delete the object with this uid; return it where a finalizer holds it."""
         body = {"preconditions": {"uid": uid}, "propagationPolicy": "Background"}
-        await self._call("delete", "DELETE", kind, namespace=namespace, name=name, body=body)
+        answer = await self._call("delete", "DELETE", kind, namespace=namespace, name=name, body=body)
+        going = answer.get("kind") == kind.kind and (answer.get("metadata") or {}).get("deletionTimestamp")
+        return answer if going else None
 
     async def patch_status(
         self, kind: Kind, name: str, patch: JsonObject, *, namespace: str | None = None, resource_version: str = ""

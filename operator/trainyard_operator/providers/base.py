@@ -10,6 +10,7 @@ from trainyard_operator.api.compute_cluster import ComputeClusterSpec
 from trainyard_operator.api.names import POOL_LABEL, pool_name
 from trainyard_operator.api.reasons import ComputeClusterReason
 from trainyard_operator.api.sizes import Size
+from trainyard_operator.providers.autoscaler import AutoscalerSeen
 from trainyard_operator.providers.node_group import GroupAddress, GroupCall, GroupSeen
 
 JsonObject = dict[str, Any]
@@ -58,7 +59,10 @@ class Trouble:
 
 @dataclass(frozen=True, kw_only=True)
 class Surroundings:
-    """The provider's own objects, as far as they belong to one cluster; `group` is None before anybody has looked."""
+    """The provider's own objects, as far as they belong to one cluster; `group` is None before anybody has looked.
+
+    `autoscaler` is there where the cluster names node groups of Cluster Autoscaler's.
+    """
 
     installed: bool = True
     waited_seconds: float = 0.0  # for how long the cluster's runs have waited for a node, the one that waits longest
@@ -66,6 +70,7 @@ class Surroundings:
     pool: Mapping[str, Any] | None = None
     claims: Sequence[Mapping[str, Any]] = ()
     group: GroupSeen | None = None
+    autoscaler: AutoscalerSeen | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -124,7 +124,12 @@ class Eks:
         address, group = self.group(cluster), seen.group
         if group is None:
             return GroupCall(address=address, verb="create", arguments=node_group(cluster))
-        if not _is_ours(cluster, group) or group.status not in _CHANGEABLE:
+        if not _is_ours(cluster, group):
+            if _why_foreign(address.name, cluster, group):
+                return None
+            tags = {"resourceArn": group.arn, "tags": {OWNER_KEY: _owner(cluster)}}
+            return GroupCall(address=address, verb="adopt", arguments=tags)
+        if group.status not in _CHANGEABLE:
             return None
         arguments = _lacks(cluster, group)
         return GroupCall(address=address, verb="update", arguments=arguments) if arguments else None
@@ -138,9 +143,13 @@ def _why_absent(name: str, refused: Failure | None) -> Trouble:
 
 def _why_unfit(name: str, cluster: Cluster, group: NodeGroup, refused: Failure | None) -> Trouble | None:
     found: tuple[Reason, str] | None = None
-    if not _is_ours(cluster, group):
-        words = f"there is a node group {name} that this cluster did not make: delete it, or name the cluster otherwise"
-        found = Reason.POOL_NOT_OURS, words
+    foreign = "" if _is_ours(cluster, group) else _why_foreign(name, cluster, group)
+    if foreign:
+        found = Reason.POOL_NOT_OURS, foreign
+    elif not _is_ours(cluster, group):
+        found = Reason.CREATING_POOL, f"the node group {name} is being taken over"
+        if refused is not None:
+            found = refused.reason, f"the node group {name} is not taken over: {refused.message}"
     elif group.status == "CREATING":
         found = Reason.CREATING_POOL, f"AWS creates the node group {name}"
     elif group.status == "DELETING":
@@ -152,6 +161,19 @@ def _why_unfit(name: str, cluster: Cluster, group: NodeGroup, refused: Failure |
         # What passes by itself is no reason to keep runs from a group that has nodes as it is.
         found = refused.reason, f"the node group {name} is not changed: {refused.message}"
     return Trouble(reason=found[0], message=found[1]) if found else None
+
+
+def _why_foreign(name: str, cluster: Cluster, group: NodeGroup) -> str:
+    """Return why a group that is not the cluster's stays somebody else's; nothing where it is to be taken over."""
+    owner = group.tags.get(OWNER_KEY)
+    if owner is not None:
+        return f"the node group {name} belongs to the ComputeCluster {owner}: delete it, or name the cluster otherwise"
+    if cluster.spec.adopt:
+        return ""
+    return (
+        f"there is a node group {name} that this cluster did not make: delete it, name the cluster otherwise, or set "
+        "spec.provider.adopt to take it over"
+    )
 
 
 def node_group(cluster: Cluster) -> JsonObject:

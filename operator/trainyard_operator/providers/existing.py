@@ -15,6 +15,15 @@ from trainyard_operator.providers.base import (
     slot_cpu,
 )
 
+# Cluster Autoscaler writes its status about every ten seconds.
+BUSY_SECONDS = 10.0
+IDLE_SECONDS = 30.0
+
+
+def look_seconds(*, busy: bool) -> float:
+    """Return how old the autoscaler's status may be, by whether any run is on the cluster."""
+    return BUSY_SECONDS if busy else IDLE_SECONDS
+
 
 class Existing:
     """Nodes that are there, or that another autoscaler brings when pods wait for them."""
@@ -37,9 +46,11 @@ class Existing:
     def group(self, cluster: Cluster) -> None:
         """Return nothing: there are nodes, and no group of them."""
 
-    def plan(self, cluster: Cluster, surroundings: Surroundings) -> Change:  # noqa: ARG002 - one way for all
-        """Return nothing: the nodes are not this provider's to make."""
-        return Change()
+    def plan(self, cluster: Cluster, surroundings: Surroundings) -> Change:
+        """Return when to look at the autoscaler again, where one is named: it makes the nodes, if anybody does."""
+        if cluster.spec.autoscaler is None:
+            return Change()
+        return Change(look_again=look_seconds(busy=surroundings.busy))
 
     def dismantle(self, cluster: Cluster, surroundings: Surroundings) -> Change:  # noqa: ARG002 - one way for all
         """Return that nothing is left: nothing was made."""

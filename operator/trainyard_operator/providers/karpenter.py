@@ -56,13 +56,19 @@ class Karpenter:
         pool = surroundings.pool
         if pool is None:
             return Change(create=wanted)
-        if not _is_ours(cluster, pool) or _contains(pool.get("spec"), wanted["spec"]):
+        if not _is_ours(cluster, pool):
+            # With its labels: only what has them is watched, and goes with the cluster.
+            own = {name: wanted["metadata"][name] for name in ("labels", "annotations")}
+            return Change() if _why_foreign(cluster, pool) else Change(patch={"metadata": own, "spec": wanted["spec"]})
+        if _contains(pool.get("spec"), wanted["spec"]):
             return Change()
         return Change(patch={"spec": wanted["spec"]})
 
-    def dismantle(self, cluster: Cluster, surroundings: Surroundings) -> Change:  # noqa: ARG002 - one way for all
+    def dismantle(self, cluster: Cluster, surroundings: Surroundings) -> Change:
         """Return the NodePool to delete; Karpenter removes its machines, and it is gone after them."""
         pool = surroundings.pool
+        if pool is not None and not _is_ours(cluster, pool):
+            return Change(gone=True)
         if pool is None:
             return Change(gone=not surroundings.claims)
         return Change(delete=None if pool["metadata"].get("deletionTimestamp") else pool)
@@ -77,21 +83,26 @@ class Karpenter:
         pool = surroundings.pool
         if pool is None:
             return Trouble(reason=Reason.CREATING_POOL, message="the cluster's NodePool is being created")
-        name = pool["metadata"]["name"]
         if not _is_ours(cluster, pool):
-            words = (
-                f"there is a NodePool {name} that this cluster did not make: delete it, or name the cluster otherwise"
-            )
-            return Trouble(reason=Reason.POOL_NOT_OURS, message=words)
-        conditions = (pool.get("status") or {}).get("conditions") or ()
-        found = {condition.get("type"): condition for condition in conditions}
-        failing = next((c for c in found.values() if c.get("type") != "Ready" and c.get("status") == "False"), None)
-        if failing is not None and found.get("Ready", {}).get("status") != "True":
-            words = f"the NodePool {name} is not ready: {failing.get('reason')}: {failing.get('message')}"
-            return Trouble(reason=Reason.POOL_NOT_READY, message=words)
-        if found.get("Ready", {}).get("status") != "True":
-            return Trouble(reason=Reason.CREATING_POOL, message=f"Karpenter has not looked at the NodePool {name} yet")
-        return None
+            foreign = _why_foreign(cluster, pool)
+            if foreign:
+                return Trouble(reason=Reason.POOL_NOT_OURS, message=foreign)
+            words = f"the NodePool {pool['metadata']['name']} is being taken over"
+            return Trouble(reason=Reason.CREATING_POOL, message=words)
+        return _why_unready(pool)
+
+
+def _why_unready(pool: Mapping[str, Any]) -> Trouble | None:
+    name = pool["metadata"]["name"]
+    conditions = (pool.get("status") or {}).get("conditions") or ()
+    found = {condition.get("type"): condition for condition in conditions}
+    failing = next((c for c in found.values() if c.get("type") != "Ready" and c.get("status") == "False"), None)
+    if failing is not None and found.get("Ready", {}).get("status") != "True":
+        words = f"the NodePool {name} is not ready: {failing.get('reason')}: {failing.get('message')}"
+        return Trouble(reason=Reason.POOL_NOT_READY, message=words)
+    if found.get("Ready", {}).get("status") != "True":
+        return Trouble(reason=Reason.CREATING_POOL, message=f"Karpenter has not looked at the NodePool {name} yet")
+    return None
 
 
 def _falls_back(cluster: Cluster, surroundings: Surroundings) -> bool:
@@ -155,6 +166,27 @@ def is_made_for(pool: Mapping[str, Any], *, namespace: str, name: str) -> bool:
 
 def _is_ours(cluster: Cluster, pool: Mapping[str, Any]) -> bool:
     return is_made_for(pool, namespace=cluster.namespace, name=cluster.name)
+
+
+def _why_foreign(cluster: Cluster, pool: Mapping[str, Any]) -> str:
+    """Return why a NodePool that is not the cluster's stays somebody else's; nothing where it is to be taken over."""
+    name = pool["metadata"]["name"]
+    owner = (pool["metadata"].get("annotations") or {}).get(OWNER_KEY)
+    if owner is not None:
+        return f"the NodePool {name} belongs to the ComputeCluster {owner}: delete it, or name the cluster otherwise"
+    if not cluster.spec.adopt:
+        return (
+            f"there is a NodePool {name} that this cluster did not make: delete it, name the cluster otherwise, or set "
+            "spec.provider.adopt to take it over"
+        )
+    template = ((pool.get("spec") or {}).get("template") or {}).get("spec") or {}
+    found, wanted = template.get("nodeClassRef") or {}, cluster.spec.node_class
+    if wanted is not None and (found.get("group"), found.get("kind")) != (wanted.group, wanted.kind):
+        return (
+            f"the NodePool {name} cannot be taken over, since Karpenter lets nobody change the kind of its node class, "
+            f"{found.get('group')} {found.get('kind')}: delete it, or name the cluster otherwise"
+        )
+    return ""
 
 
 def _contains(actual: object, wanted: object) -> bool:

@@ -39,6 +39,7 @@ class NodeGroup:
     """A group as the cloud describes it; `status` and the effects of `taints` are in the cloud's words."""
 
     status: str
+    arn: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     taints: Sequence[Mapping[str, str]] = ()
@@ -58,10 +59,13 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True)
 class GroupCall:
-    """One call to the cloud; `arguments` are in the cloud's words and leave out the address."""
+    """One call to the cloud; `arguments` are in the cloud's words and leave out the address.
+
+    `adopt` writes the owner on a group that somebody else made.
+    """
 
     address: GroupAddress
-    verb: Literal["create", "update", "delete"]
+    verb: Literal["create", "adopt", "update", "delete"]
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -123,7 +123,10 @@ class Executor:
 
     async def _delete(self, wish: Deletion) -> None:
         with contextlib.suppress(NotFound):
-            await self._client.delete(wish.kind, wish.name, namespace=wish.namespace or None, uid=wish.uid)
+            going = await self._client.delete(wish.kind, wish.name, namespace=wish.namespace or None, uid=wish.uid)
+            if going is not None:
+                # Known to be going at once, so that the next plan does not wish for it and tell of it again.
+                self._informer.take(wish.kind, going)
 
     async def _create(self, child: JsonObject, parent: JsonObject, key: Key) -> None:
         kind = _CHILD_KINDS[child["kind"]]

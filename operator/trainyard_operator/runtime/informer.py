@@ -23,13 +23,15 @@ from trainyard_operator.api.names import (
     REGISTERED_MODEL,
     TRAINING_JOB,
     TRAINING_JOB_LABEL,
+    WORKLOAD,
     Kind,
     cluster_of,
     pool_name,
 )
-from trainyard_operator.api.reasons import Phase
+from trainyard_operator.api.reasons import Phase, TrainingJobCondition
 from trainyard_operator.domain.admission import ENDED
 from trainyard_operator.domain.attempts import has_finished, wants_rest
+from trainyard_operator.domain.conditions import find
 from trainyard_operator.domain.run_status import NEAR
 from trainyard_operator.providers.base import Cluster
 from trainyard_operator.providers.choice import provider_of
@@ -61,11 +63,13 @@ class Informer:
         queues: Queues,
         book: QueueBook,
         malformed: Callable[[str], None] = lambda _plural: None,
+        ended: Callable[[str, str], None] = lambda _phase, _reason: None,
     ) -> None:
         self._store = store
         self._book = book
         self._queues = queues
         self._malformed = malformed
+        self._ended = ended
 
     def take(self, kind: Kind, obj: JsonObject, *, origin: Key | None = None) -> None:
         """Take in an object as it is now; `origin` is the key whose own write this is the answer to."""
@@ -86,6 +90,7 @@ class Informer:
             log.exception("an object of kind %s is not readable", kind.kind)
             return
         if change:
+            self._count_end(change)
             self._announce(change, origin)
 
     def run_changed(self, uid: str) -> None:
@@ -93,6 +98,15 @@ class Informer:
         found = self._store.by_uid(TRAINING_JOB, uid)
         if found:
             self._queues.add(_key(TRAINING_JOB, found))
+
+    def _count_end(self, change: Change) -> None:
+        # What had ended before this process knew of it was counted by another one.
+        if change.kind != TRAINING_JOB or change.old is None or change.new is None:
+            return
+        before, after = change.old.get("status") or {}, change.new.get("status") or {}
+        if "completionTime" in after and "completionTime" not in before:
+            ready = find(after, TrainingJobCondition.READY) or {}
+            self._ended(after.get("phase", ""), ready.get("reason", ""))
 
     def _announce(self, change: Change, origin: Key | None) -> None:
         for key, seconds in affected(change, store=self._store, book=self._book):
@@ -120,8 +134,8 @@ def affected(change: Change, *, store: Store, book: QueueBook) -> Iterable[tuple
     elif change.kind == REGISTERED_MODEL:
         yield _key(REGISTERED_MODEL, change.object), 0.0
         yield from _runs_of_versions(change)
-    elif change.kind == JOB:
-        yield from _owners(change)
+    elif change.kind in {JOB, WORKLOAD}:
+        yield from _runs_of_jobs(change, store)
     elif change.kind == POD:
         metadata = change.object["metadata"]
         name = (metadata.get("labels") or {}).get(TRAINING_JOB_LABEL)
@@ -169,7 +183,9 @@ def _clusters_of_nodes(
 
 
 def _cluster_of_pool(change: Change, store: Store) -> Iterable[tuple[Key, float]]:
-    pool = (change.object["metadata"].get("labels") or {}).get(POOL_LABEL)
+    metadata = change.object["metadata"]
+    # A NodePool that somebody else made under a cluster's name has no label of ours.
+    pool = metadata["name"] if change.kind == NODE_POOL else (metadata.get("labels") or {}).get(POOL_LABEL)
     for cluster in store.list(COMPUTE_CLUSTER):
         if pool_name(*key_of(cluster)) == pool:
             # Karpenter writes its counts often; that a pool is ready is waited for.
@@ -248,8 +264,17 @@ def _versions(model: JsonObject | None) -> dict[Any, JsonObject]:
     return {entry.get("version"): entry for entry in versions}
 
 
-def _owners(change: Change) -> Iterable[tuple[Key, float]]:
-    metadata = change.object["metadata"]
+def _runs_of_jobs(change: Change, store: Store) -> Iterable[tuple[Key, float]]:
+    if change.kind == JOB:
+        yield from _owners(change.object)
+    elif _without_version(change.old) != _without_version(change.new):
+        owners = change.object["metadata"].get("ownerReferences") or ()
+        for job in (store.by_uid(JOB, owner["uid"]) for owner in owners):
+            yield from _owners(job) if job is not None else ()
+
+
+def _owners(job: JsonObject) -> Iterable[tuple[Key, float]]:
+    metadata = job["metadata"]
     for owner in metadata.get("ownerReferences") or ():
         if owner.get("kind") == TRAINING_JOB.kind:
             yield Key(TRAINING_JOB.plural, metadata.get("namespace") or "", owner["name"]), 0.0

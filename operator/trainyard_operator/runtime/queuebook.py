@@ -23,6 +23,7 @@ from trainyard_operator.domain.admission import ENDED, Gate, Standing, capacity_
 from trainyard_operator.domain.attempts import has_finished, newest_job, stopped_for, wants_rest
 from trainyard_operator.domain.conditions import parse_timestamp
 from trainyard_operator.domain.fairness import DEFAULT_SECONDS, Usage, fair_order
+from trainyard_operator.domain.kueue import is_kueues_job
 from trainyard_operator.domain.queueing import (
     MOST_MEASURED,
     TOLD,
@@ -233,7 +234,7 @@ class QueueBook:
         admitted = not (job.get("spec") or {}).get("suspend")
         if admitted:
             self._claims.pop(uid, None)
-        elif stopped_for(job) is not None or wants_rest(run):
+        elif stopped_for(job) is not None or wants_rest(run) or is_kueues_job(job):
             return None
         return _Spot(key=key, entry=entry, admitted=admitted)
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from trainyard_operator.api.names import DEPLOYMENT, JOB, NODE, NODE_CLAIM, POD, TRAINING_JOB, Kind
+from trainyard_operator.api.names import DEPLOYMENT, JOB, NODE, NODE_CLAIM, POD, TRAINING_JOB, WORKLOAD, Kind
 
 JsonObject = dict[str, Any]
 
@@ -101,8 +101,19 @@ def _deployment(obj: JsonObject) -> JsonObject:
 
 
 def _node_claim(obj: JsonObject) -> JsonObject:
-    node = (obj.get("status") or {}).get("nodeName")
-    return {"status": {"nodeName": node} if node else {}}
+    status = obj.get("status") or {}
+    kept = {"nodeName": status["nodeName"]} if status.get("nodeName") else {}
+    # Others change as Karpenter counts and probes, and nothing is decided by them.
+    up = [_without_heartbeat(c) for c in status.get("conditions") or [] if c.get("type") == "Initialized"]
+    return {"status": {**kept, **({"conditions": up} if up else {})}}
+
+
+def _workload(obj: JsonObject) -> JsonObject:
+    spec, status = obj.get("spec") or {}, obj.get("status") or {}
+    return {
+        "spec": {name: spec[name] for name in ("active",) if name in spec},
+        "status": {name: status[name] for name in ("conditions", "admissionChecks") if name in status},
+    }
 
 
 def _without_heartbeat(condition: JsonObject) -> JsonObject:
@@ -117,4 +128,5 @@ _CUTS: dict[str, Callable[[JsonObject], JsonObject]] = {
     NODE.plural: _node,
     NODE_CLAIM.plural: _node_claim,
     DEPLOYMENT.plural: _deployment,
+    WORKLOAD.plural: _workload,
 }

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from trainyard_operator.api.names import TRAINING_JOB, Kind
+from trainyard_operator.api.names import JOB, TRAINING_JOB, Kind
 from trainyard_operator.runtime.live import LiveRun
 from trainyard_operator.runtime.slim import slim
 
@@ -80,6 +80,10 @@ class Store:
         self._index(kind, key, new)
         if kind == TRAINING_JOB and (new.get("status") or {}).get("completionTime"):
             self.live.pop(new["metadata"].get("uid", ""), None)
+        if kind == JOB and _is_suspended(old) and not _is_suspended(new):
+            # The run begins anew: what its pod before said last is not about this one.
+            for owner in metadata.get("ownerReferences") or ():
+                self.live.pop(owner["uid"], None)
         return Change(kind=kind, old=old, new=new)
 
     def remove(self, kind: Kind, obj: JsonObject) -> Change | None:
@@ -124,6 +128,10 @@ def key_of(obj: JsonObject) -> ObjectKey:
     """Return the key that `obj` is stored under."""
     metadata = obj["metadata"]
     return metadata.get("namespace") or "", metadata["name"]
+
+
+def _is_suspended(job: JsonObject | None) -> bool:
+    return bool(job and (job.get("spec") or {}).get("suspend"))
 
 
 def _newer(metadata: JsonObject, known: JsonObject) -> bool:

@@ -8,6 +8,7 @@ from trainyard_operator.api.names import (
     COMPUTE_CLUSTER,
     DEPLOYMENT,
     JOB,
+    KUEUE_JOB_LABEL,
     NODE,
     NODE_CLAIM,
     NODE_POOL,
@@ -16,6 +17,7 @@ from trainyard_operator.api.names import (
     REGISTERED_MODEL,
     RUN_UID_LABEL,
     TRAINING_JOB,
+    WORKLOAD,
     Kind,
 )
 
@@ -44,6 +46,9 @@ POOLS: tuple[Watched, ...] = (
     Watched(kind=NODE_POOL, label_selector=POOL_LABEL),
     Watched(kind=NODE_CLAIM, label_selector=POOL_LABEL),
 )
+
+# Kueue's kind, where it is installed and runs may be handed to it.
+WORKLOADS: tuple[Watched, ...] = (Watched(kind=WORKLOAD, label_selector=KUEUE_JOB_LABEL),)
 
 # The kinds that have a controller.
 PLANNED: tuple[Kind, ...] = (TRAINING_JOB, COMPUTE_CLUSTER, REGISTERED_MODEL)

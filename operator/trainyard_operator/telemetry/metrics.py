@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
-Counts = Callable[[], Mapping[str, int]]
+from trainyard_operator.telemetry import inventory
 
 _SECONDS = (0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0)
 
@@ -43,6 +41,9 @@ class Metrics:
         self._malformed = Counter(
             "trainyard_unreadable_objects", "Objects that could not be read", ["kind"], registry=self.registry
         )
+        self._ended = Counter(
+            "trainyard_runs_ended", "Runs that ended, by phase and reason", ["phase", "reason"], registry=self.registry
+        )
         self._missed = Counter(
             "trainyard_missed_changes",
             "Changes that the sweep found and the watch had not",
@@ -69,32 +70,18 @@ class Metrics:
         """Count one object that could not be read."""
         self._malformed.labels(kind).inc()
 
+    def ended(self, phase: str, reason: str) -> None:
+        """Count one run that has ended."""
+        self._ended.labels(phase, reason).inc()
+
     def missed(self, kind: str, count: int) -> None:
         """Count changes that only the sweep found."""
         self._missed.labels(kind).inc(count)
 
-    def watch_counts(self, name: str, text: str, label: str, counts: Counts) -> None:
-        """Export a gauge whose values are asked for when it is scraped, so that keeping it costs nothing."""
-        self.registry.register(_Gauge(name, text, label, counts))
+    def count(self, gauges: Sequence[inventory.Gauge]) -> None:
+        """Export gauges whose values are asked for at each scrape."""
+        self.registry.register(inventory.Inventory(gauges))
 
     def exposition(self) -> bytes:
         """Return all metrics in the text format of Prometheus."""
         return generate_latest(self.registry)
-
-
-class _Gauge(Collector):
-    def __init__(self, name: str, text: str, label: str, counts: Counts) -> None:
-        self._name = name
-        self._text = text
-        self._label = label
-        self._counts = counts
-
-    def collect(self) -> Iterable[Metric]:
-        family = GaugeMetricFamily(self._name, self._text, labels=[self._label])
-        for value, count in sorted(self._counts().items()):
-            family.add_metric([value], count)
-        yield family
-
-    def describe(self) -> Iterable[Metric]:
-        # Names only: collecting would ask for counts before there is anything to count.
-        return [GaugeMetricFamily(self._name, self._text, labels=[self._label])]

@@ -50,6 +50,7 @@ def test_every_field_of_a_pool_is_read():
             provider={
                 "type": "Karpenter",
                 "karpenter": {"nodeClassRef": NODE_CLASS, "fallbackToDedicatedAfterSeconds": 60},
+                "adopt": True,
             },
             scale={"minNodes": 1, "maxNodes": 7, "idleSecondsBeforeScaleDown": 0},
             jobsPerNode=3,
@@ -65,7 +66,9 @@ def test_every_field_of_a_pool_is_read():
         node_selector={},
         tolerations=(),
         node_class=NodeClassRef(**NODE_CLASS),
+        autoscaler=None,
         fallback_seconds=60,
+        adopt=True,
         eks=None,
         vm_size="SMALL",
         vm_priority=VmPriority.LOW_PRIORITY,
@@ -99,7 +102,9 @@ def test_every_field_of_existing_nodes_is_read():
             toleration(key="a.b/c", operator="Exists", effect="NoExecute", toleration_seconds=0),
         ),
         node_class=None,
+        autoscaler=None,
         fallback_seconds=None,
+        adopt=False,
         eks=None,
         vm_size=None,
         vm_priority=VmPriority.DEDICATED,
@@ -175,6 +180,20 @@ def test_an_empty_provider_has_every_node():
             spec(tolerations=[{"key": "a", "effect": "NoExecute", "tolerationSeconds": "3"}]),
             "[0].tolerationSeconds must be a whole number",
             id="seconds as text",
+        ),
+        pytest.param(
+            {"provider": {"type": "Existing", "existing": {}, "adopt": True}},
+            "spec.provider.adopt is set: the provider Existing has no pool of its own",
+            id="nothing to adopt",
+        ),
+        pytest.param(spec(clusterAutoscaler={}), "clusterAutoscaler.nodeGroups is empty", id="no node group"),
+        pytest.param(
+            spec(clusterAutoscaler={"nodeGroups": ["a b"]}), "nodeGroups[0] is 'a b'", id="node group that is none"
+        ),
+        pytest.param(
+            spec(clusterAutoscaler={"nodeGroups": ["a"], "statusConfigMap": {"name": "../secrets/x"}}),
+            "statusConfigMap.name is '../secrets/x'",
+            id="ConfigMap that is none",
         ),
         pytest.param(pool(vmSize=None), "spec.vmSize is missing", id="pool of no size"),
         pytest.param(pool(scale={}), "spec.scale.maxNodes is missing", id="pool without a limit"),

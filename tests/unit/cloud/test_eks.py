@@ -43,8 +43,11 @@ def test_a_group_that_is_not_there_is_none(api):
 
 def test_what_is_created_is_described_as_it_was_asked_for(api):
     api.carry_out(call("create", **WANTED))
-    assert api.describe(HERE) == NodeGroup(
+    found = api.describe(HERE)
+    assert found.arn.startswith(f"arn:aws:eks:{REGION}:")
+    assert found == NodeGroup(
         status="CREATING",
+        arn=found.arn,
         tags=WANTED["tags"],
         labels=WANTED["labels"],
         taints=tuple(WANTED["taints"]),
@@ -81,6 +84,13 @@ def test_limit_label_and_taint_are_changed(api, aws):
     found = api.describe(HERE)
     assert (found.most, found.labels[POOL_LABEL]) == (9, WANTED["labels"][POOL_LABEL])
     assert found.taints == tuple(WANTED["taints"])
+
+
+def test_an_owner_is_written_on_a_group_beside_the_tags_that_it_has(api):
+    api.carry_out(call("create", **{**WANTED, "tags": {"team": "vision"}}))
+    arn = api.describe(HERE).arn
+    api.carry_out(call("adopt", resourceArn=arn, tags={"trainyard.dev/compute-cluster": "default/lab"}))
+    assert api.describe(HERE).tags == {"team": "vision", "trainyard.dev/compute-cluster": "default/lab"}
 
 
 def test_a_group_is_deleted_and_is_there_until_aws_has_done_it(api, aws):

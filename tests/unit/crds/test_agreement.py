@@ -9,7 +9,13 @@ import pytest
 from tests.support.schemas import schema, walk
 from trainyard.contract import INPUTS_DIR, MAX_METRICS, MAX_PATH_BYTES
 from trainyard_operator.api import compute_cluster, fields, names, training_job
-from trainyard_operator.api.compute_cluster import ComputeClusterSpec, EksSettings, NodeClassRef, Toleration
+from trainyard_operator.api.compute_cluster import (
+    AutoscalerSettings,
+    ComputeClusterSpec,
+    EksSettings,
+    NodeClassRef,
+    Toleration,
+)
 from trainyard_operator.api.registered_model import RegisteredModelSpec
 from trainyard_operator.api.training_job import InputSpec, ModelSpec, TrainingJobSpec
 from trainyard_operator.domain import cluster_nodes, cluster_status
@@ -76,6 +82,7 @@ COMPUTE_CLUSTER = [
     ("queue.weights{}", {"team": 3}, "weights", {"team": 3}),
     ("sharedWith[]", ["team"], "shared_with", ("team",)),
     ("provider.karpenter.fallbackToDedicatedAfterSeconds", 60, "fallback_seconds", 60),
+    ("provider.adopt", True, "adopt", True),
     ("provider.karpenter.nodeClassRef.group", "karpenter.k8s.aws", "node_class.group", "karpenter.k8s.aws"),
     ("provider.karpenter.nodeClassRef.kind", "EC2NodeClass", "node_class.kind", "EC2NodeClass"),
     ("provider.karpenter.nodeClassRef.name", "default", "node_class.name", "default"),
@@ -85,6 +92,14 @@ COMPUTE_CLUSTER = [
     ("provider.eks.subnets[]", ["subnet-0a1b2c3d"], "eks.subnets", ("subnet-0a1b2c3d",)),
     ("provider.type", "Existing", "provider", "Existing"),
     ("provider.existing.nodeSelector{}", {"pool": "a"}, "node_selector", {"pool": "a"}),
+    (
+        "provider.existing.clusterAutoscaler.nodeGroups[]",
+        ["aks-training-12345678-vmss"],
+        "autoscaler.node_groups",
+        ("aks-training-12345678-vmss",),
+    ),
+    ("provider.existing.clusterAutoscaler.statusConfigMap.namespace", "ca", "autoscaler.namespace", "ca"),
+    ("provider.existing.clusterAutoscaler.statusConfigMap.name", "status", "autoscaler.config_map", "status"),
     ("provider.existing.tolerations[].key", "pool", "tolerations.0.key", "pool"),
     ("provider.existing.tolerations[].operator", "Equal", "tolerations.0.operator", "Equal"),
     ("provider.existing.tolerations[].value", "a", "tolerations.0.value", "a"),
@@ -98,7 +113,11 @@ REGISTERED_MODEL = [
 ]
 TABLES = {
     "trainingjobs": (TRAINING_JOB, TrainingJobSpec, [InputSpec, ModelSpec]),
-    "computeclusters": (COMPUTE_CLUSTER, ComputeClusterSpec, [Toleration, NodeClassRef, EksSettings]),
+    "computeclusters": (
+        COMPUTE_CLUSTER,
+        ComputeClusterSpec,
+        [Toleration, NodeClassRef, EksSettings, AutoscalerSettings],
+    ),
     "registeredmodels": (REGISTERED_MODEL, RegisteredModelSpec, []),
 }
 
@@ -156,13 +175,13 @@ def test_a_value_of_the_schema_comes_back_from_the_parsed_type(plural, row):
     # A source has exactly one of the two, and so has a provider.
     other = {"source.inline{}": "source.configMapRef.name"}.get(row[0], "source.inline{}")
     spec = build(rows_without(rows, other))
-    if row[0].startswith(("provider.karpenter", "scale.minNodes")):
-        spec["provider"] = {"type": "Karpenter", "karpenter": spec["provider"]["karpenter"]}
+    if row[0].startswith(("provider.karpenter", "provider.adopt", "scale.minNodes")):
+        spec["provider"] = {"type": "Karpenter", "karpenter": spec["provider"]["karpenter"], "adopt": True}
         spec["vmPriority"] = "LowPriority"
     elif row[0].startswith("provider.eks"):
         spec["provider"] = {"type": "EKS", "eks": spec["provider"]["eks"]}
     elif "provider" in spec:
-        del spec["provider"]["karpenter"], spec["provider"]["eks"], spec["scale"]["minNodes"]
+        del spec["provider"]["karpenter"], spec["provider"]["eks"], spec["scale"]["minNodes"], spec["provider"]["adopt"]
     parsed = whole.parse(spec)
     assert look_up(parsed, row[2]) == row[3]
 
@@ -284,6 +303,20 @@ def node_at(plural, path):
                 "status.nodes[].state",
                 "enum",
                 list(cluster_nodes.STATES),
+            ),
+            *(
+                ("computeclusters", f"spec.provider.existing.clusterAutoscaler.{path}", keyword, expected)
+                for path, keyword, expected in [
+                    ("nodeGroups", "maxItems", compute_cluster.MAX_NODE_GROUPS),
+                    ("nodeGroups[]", "maxLength", compute_cluster.MAX_NODE_GROUP),
+                    ("nodeGroups[]", "pattern", compute_cluster.NODE_GROUP.pattern),
+                    ("statusConfigMap.namespace", "default", compute_cluster.STATUS_NAMESPACE),
+                    ("statusConfigMap.namespace", "maxLength", names.MAX_LABEL_VALUE),
+                    ("statusConfigMap.namespace", "pattern", fields.OBJECT_NAME.pattern),
+                    ("statusConfigMap.name", "default", compute_cluster.STATUS_CONFIG_MAP),
+                    ("statusConfigMap.name", "maxLength", compute_cluster.MAX_CONFIG_MAP),
+                    ("statusConfigMap.name", "pattern", fields.OBJECT_NAME.pattern),
+                ]
             ),
             ("computeclusters", "spec.provider.type", "enum", list(compute_cluster.ProviderType)),
             *(

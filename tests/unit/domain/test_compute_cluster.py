@@ -32,11 +32,15 @@ def node(name="n1", *, ready="True", reason="KubeletReady", labels=None, taints=
     return {"metadata": meta, "spec": spec, "status": {"conditions": conditions}}
 
 
-def claim(name="c1", *, node_name=None):
-    return {
-        "metadata": {"name": name, "labels": {POOL_LABEL: POOL}},
-        "status": {"nodeName": node_name} if node_name else {},
-    }
+def claim(name="c1", *, node_name=None, age=0, up=False, deleting=False):
+    created = timestamp(NOW - timedelta(seconds=age))
+    meta = {"name": name, "uid": f"uid-{name}", "labels": {POOL_LABEL: POOL}, "creationTimestamp": created}
+    if deleting:
+        meta["deletionTimestamp"] = timestamp(NOW)
+    status = {"nodeName": node_name} if node_name else {}
+    if up:
+        status["conditions"] = [{"type": "Initialized", "status": "True"}]
+    return {"metadata": meta, "status": status}
 
 
 def entry(name, **over):
@@ -336,6 +340,15 @@ def test_a_run_that_finds_no_node_in_time_goes_back_to_the_queue_and_waits_longe
     assert '"times": 2, "until": "2026-11-23T12:01:00Z"' in next(iter(second.body["metadata"]["annotations"].values()))
 
 
+def test_a_run_that_kueue_let_in_is_not_taken_back_by_the_cluster():
+    parent = held(provisioningTimeoutSeconds=60)
+    late = unplaced("a", 61)
+    late.job["metadata"]["labels"] = {"kueue.x-k8s.io/queue-name": "team"}
+    plan = plan_compute_cluster(parent, seen(parent, queue=Queue(admitted={"uid-a": late.entry}), unplaced=[late]), NOW)
+    assert plan.patch == ()
+    assert plan.requeue_after == 5
+
+
 def test_while_a_run_waits_for_a_node_the_provider_is_asked_again_and_its_words_are_kept_once():
     parent = held()
     said = Shortage(code="InsufficientCapacity", message="no m5.large in zone a", first=NOW, last=NOW, count=3)
@@ -348,6 +361,113 @@ def test_while_a_run_waits_for_a_node_the_provider_is_asked_again_and_its_words_
     again = plan_compute_cluster(after(parent, plan), replace(view, shortages=[later]), NOW + timedelta(seconds=9))
     (error,) = again.status["errors"]
     assert (error["firstTime"], error["count"]) == (timestamp(NOW), 4)
+
+
+DEAD = node("dead", ready="Unknown", reason="x")
+
+
+@pytest.mark.parametrize(
+    ("claims", "expected"),
+    [
+        pytest.param([claim(age=59)], [], id="there is time left"),
+        pytest.param([claim(age=60)], ["c1"], id="no node in time"),
+        pytest.param([claim(age=99, node_name="dead")], ["c1"], id="its node never came up"),
+        pytest.param([claim(age=99, node_name="n1")], [], id="its node is ready, whatever Karpenter waits for"),
+        pytest.param([claim(age=99, up=True, node_name="dead")], [], id="it was up and is silent now"),
+        pytest.param([claim(age=99, deleting=True)], [], id="it is going"),
+        pytest.param([claim("a", age=99), claim("b", age=99), claim("c", age=1)], ["a", "b"], id="two of three"),
+    ],
+)
+def test_a_machine_that_did_not_come_up_in_time_is_given_back(claims, expected):
+    parent = held(provisioningTimeoutSeconds=60)
+    plan = plan_compute_cluster(parent, seen(parent, claims=claims, nodes=[node(), DEAD]), NOW)
+    assert [(d.kind.kind, d.namespace, d.name, d.uid) for d in plan.delete] == [
+        ("NodeClaim", "", name, f"uid-{name}") for name in expected
+    ]
+
+
+def test_machines_that_are_given_back_are_told_once_and_counted_in_one_sentence():
+    parent = at_rest(held(provisioningTimeoutSeconds=60), seen(held(provisioningTimeoutSeconds=60)))
+    view = seen(parent, claims=[claim("a", age=60), claim("b", age=61)], last_write=NOW)
+    plan = plan_compute_cluster(parent, view, NOW)
+    (event,) = plan.events
+    assert (event.type, event.reason) == ("Warning", "ProvisioningTimeout")
+    assert event.message.endswith("2 machine(s) did not come up within 60 s and are given back: a, b")
+    (error,) = plan.status["errors"]
+    assert (error["code"], error["count"]) == ("ProvisioningTimeout", 2)
+    going = seen(parent, claims=[claim("a", age=70, deleting=True)])
+    later = plan_compute_cluster(after(parent, plan), going, NOW + timedelta(seconds=10))
+    assert (later.delete, later.events) == ((), ())
+    third = seen(parent, claims=[claim("c", age=0)])
+    moment = NOW + timedelta(seconds=60)
+    (again,) = plan_compute_cluster(after(parent, plan), third, moment).status["errors"]
+    assert (again["count"], again["firstTime"], again["lastTime"]) == (3, timestamp(NOW), timestamp(moment))
+
+
+def test_a_cluster_is_looked_at_when_a_machine_will_be_overdue():
+    parent = at_rest(held(provisioningTimeoutSeconds=60), seen(held(provisioningTimeoutSeconds=60)))
+    view = seen(parent, claims=[claim("a", age=20), claim("b", age=45), claim("c", age=50, up=True)])
+    rested = at_rest(parent, view)
+    assert plan_compute_cluster(rested, view, NOW).requeue_after == 15
+
+
+def test_a_machine_of_somebody_elses_pool_is_not_given_back():
+    foreign = Surroundings(pool=somebody_elses(), claims=[claim(age=10_000)])
+    assert plan_compute_cluster(held(), ClusterView(catalogue=CATALOGUE, surroundings=foreign), NOW).delete == ()
+
+
+def somebody_elses(*, kind="KWOKNodeClass", **annotations):
+    """Return a NodePool of the cluster's name that it did not make."""
+    reference = {"group": "karpenter.kwok.sh", "kind": kind, "name": "default"}
+    meta = {"name": POOL, "uid": "x", **({"annotations": annotations} if annotations else {})}
+    return {"metadata": meta, "spec": {"template": {"spec": {"nodeClassRef": reference}}}}
+
+
+def adopting(**over):
+    reference = {"group": "karpenter.kwok.sh", "kind": "KWOKNodeClass", "name": "default"}
+    provider = {"type": "Karpenter", "karpenter": {"nodeClassRef": reference}, "adopt": True}
+    return held(provider=provider, **over)
+
+
+def test_somebody_elses_pool_is_taken_over_where_the_spec_says_so_and_is_the_clusters_from_then_on():
+    view = ClusterView(catalogue=CATALOGUE, surroundings=Surroundings(pool=somebody_elses()))
+    plan = plan_compute_cluster(adopting(), view, NOW)
+    (patch,) = plan.patch
+    wanted = node_pool(read_cluster(adopting(), CATALOGUE))
+    assert (patch.kind.kind, patch.name) == ("NodePool", POOL)
+    assert patch.body["spec"] == wanted["spec"]
+    assert patch.body["metadata"] == {name: wanted["metadata"][name] for name in ("labels", "annotations")}
+    assert find(plan.status, "Ready")["reason"] == "CreatingPool"
+    assert "taken over" in find(plan.status, "Ready")["message"]
+    taken = seen(adopting())
+    assert plan_compute_cluster(adopting(), taken, NOW).patch == ()
+    (deletion,) = plan_compute_cluster(adopting(deleting=True), taken, NOW).delete
+    assert deletion.name == POOL
+
+
+@pytest.mark.parametrize(
+    ("parent", "foreign", "words"),
+    [
+        pytest.param(held(), somebody_elses(), "set spec.provider.adopt to take it over", id="nobody said so"),
+        pytest.param(
+            adopting(),
+            somebody_elses(**{"trainyard.dev/compute-cluster": "other/lab"}),
+            "belongs to the ComputeCluster other/lab",
+            id="another cluster's",
+        ),
+        pytest.param(adopting(), somebody_elses(kind="EC2NodeClass"), "EC2NodeClass: delete it", id="another cloud's"),
+    ],
+)
+def test_a_pool_that_stays_somebody_elses_is_left_alone_even_when_the_cluster_goes(parent, foreign, words):
+    view = ClusterView(catalogue=CATALOGUE, surroundings=Surroundings(pool=foreign))
+    plan = plan_compute_cluster(parent, view, NOW)
+    assert (plan.patch, plan.create) == ((), ())
+    assert find(plan.status, "Ready")["reason"] == "PoolNotOurs"
+    assert words in find(plan.status, "Ready")["message"]
+    going = {**parent, "metadata": {**parent["metadata"], "deletionTimestamp": timestamp(NOW)}}
+    end = plan_compute_cluster(going, view, NOW)
+    assert end.delete == ()
+    assert end.patch[0].body["metadata"]["finalizers"] == []
 
 
 def test_idle_nodes_are_counted_down_and_usage_adds_up():

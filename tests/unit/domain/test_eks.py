@@ -252,6 +252,53 @@ def test_a_change_that_was_refused_stalls_the_cluster_unless_it_passes_by_itself
     assert (plan.call, plan.requeue_after) == (None, 60)
 
 
+def adopting(**over):
+    return held(provider={**eks()["spec"]["provider"], "adopt": True}, **over)
+
+
+ADOPT = call("adopt", resourceArn="arn:group", tags={"trainyard.dev/compute-cluster": "default/lab"})
+FOREIGN = group(arn="arn:group", tags={"team": "vision"}, labels={})
+
+
+def test_somebody_elses_group_is_taken_over_where_the_spec_says_so_and_then_gets_what_it_lacks():
+    plan = plan_of(adopting(), GroupSeen(group=FOREIGN))
+    assert plan.call == ADOPT
+    assert find(plan.status, "Ready")["reason"] == "CreatingPool"
+    assert "taken over" in find(plan.status, "Ready")["message"]
+    taken = replace(FOREIGN, tags={**FOREIGN.tags, **ADOPT.arguments["tags"]})
+    assert plan_of(adopting(), GroupSeen(group=taken)).call.arguments == {
+        "labels": {"addOrUpdateLabels": {POOL_LABEL: POOL}}
+    }
+    assert plan_of(adopting(deleting=True), GroupSeen(group=taken)).call == call("delete")
+
+
+@pytest.mark.parametrize(
+    ("parent", "seen", "reason", "words"),
+    [
+        pytest.param(held(), GroupSeen(group=FOREIGN), "PoolNotOurs", "set spec.provider.adopt", id="nobody said so"),
+        pytest.param(
+            adopting(),
+            GroupSeen(group=group(tags={"trainyard.dev/compute-cluster": "other/lab"})),
+            "PoolNotOurs",
+            "belongs to the ComputeCluster other/lab",
+            id="another cluster's",
+        ),
+        pytest.param(
+            adopting(),
+            GroupSeen(group=FOREIGN, refusal=Refusal(call=ADOPT, failure=DENIED)),
+            "CloudAccessDenied",
+            "is not taken over",
+            id="the tag is refused",
+        ),
+    ],
+)
+def test_a_group_that_stays_somebody_elses_is_left_alone_and_says_why(parent, seen, reason, words):
+    plan = plan_of(parent, seen)
+    assert plan.call is None
+    assert find(plan.status, "Ready")["reason"] == reason
+    assert words in find(plan.status, "Ready")["message"]
+
+
 def deleting(**over):
     return held(deleting=True, **over)
 

@@ -190,6 +190,7 @@ NODES = (
 )
 ENTRY = Entry(uid="u", namespace="default", name="r", priority=0, created="2026-11-23T11:00:00Z", since=NOW)
 JUNK_POOL = {"metadata": {"name": "p", "uid": "u"}, "spec": None, "status": {"conditions": [{"type": "Ready"}, {}]}}
+LATE_CLAIM = {"metadata": {"name": "c", "uid": "u", "creationTimestamp": "2026-11-20T12:00:00Z"}}
 cluster_views = st.builds(
     ClusterView,
     catalogue=st.just(CATALOGUE),
@@ -203,6 +204,7 @@ cluster_views = st.builds(
             Surroundings(installed=False),
             Surroundings(pool=JUNK_POOL),
             Surroundings(claims=({"metadata": {"name": "c"}},)),
+            Surroundings(pool=JUNK_POOL, claims=(LATE_CLAIM,)),
         ]
     ),
     shortages=st.sampled_from([(), (Shortage(code="InsufficientCapacity", message="x" * 900, first=NOW, last=NOW),)]),

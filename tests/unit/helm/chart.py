@@ -39,7 +39,16 @@ EVERYTHING = {
     "affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}},
     "podAnnotations": {"example.com/team": "ml"},
     "priorityClassName": "system-cluster-critical",
-    "metrics": {"serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}, "interval": "15s"}},
+    "kueue": {"enabled": True},
+    "metrics": {
+        "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}, "interval": "15s"},
+        "rules": {
+            "enabled": True,
+            "labels": {"release": "prometheus"},
+            "runbooks": "https://wiki.example.com/runbooks",
+        },
+        "dashboard": {"enabled": True, "labels": {"grafana": "yes"}},
+    },
     "store": {"embedded": {"metadata": "sidecar", "persistence": {"size": "1Ti", "storageClassName": "fast"}}},
 }
 VALUE_SETS: dict[str, dict[str, Any]] = {

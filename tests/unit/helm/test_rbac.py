@@ -19,9 +19,11 @@ EVERYWHERE = {
     "/configmaps": "get",
     "/events": "create list",
     "karpenter.sh/nodepools": "create delete list patch watch",
-    "karpenter.sh/nodeclaims": "list watch",
+    "karpenter.sh/nodeclaims": "delete list watch",
     "authentication.k8s.io/tokenreviews": "create",
 }
+# Only where runs may be handed to Kueue.
+KUEUES = {"kueue.x-k8s.io/workloads": "list patch watch"}
 AT_HOME = {
     "coordination.k8s.io/leases": "create",
     "coordination.k8s.io/leases trainyard-operator": "get update",
@@ -50,7 +52,8 @@ def rights(role):
 def test_the_operator_may_do_exactly_what_it_does(values):
     objects = render(values)
 
-    assert rights(named(objects, "ClusterRole", OPERATOR)) == EVERYWHERE
+    expected = EVERYWHERE | (KUEUES if values.get("kueue", {}).get("enabled") else {})
+    assert rights(named(objects, "ClusterRole", OPERATOR)) == expected
     assert rights(named(objects, "Role", OPERATOR)) == AT_HOME
 
 

@@ -39,9 +39,15 @@ CHANGES = {
     "crds.enabled": False,
     "crds.keep": False,
     "userRoles.enabled": False,
+    "kueue.enabled": True,
     "metrics.serviceMonitor.enabled": True,
     "metrics.serviceMonitor.labels": {"release": "prometheus"},
     "metrics.serviceMonitor.interval": "15s",
+    "metrics.rules.enabled": True,
+    "metrics.rules.labels": {"release": "prometheus"},
+    "metrics.rules.runbooks": "https://wiki.example.com/runbooks",
+    "metrics.dashboard.enabled": True,
+    "metrics.dashboard.labels": {"grafana": "yes"},
     "sizes": {"TINY": {"cpu": "1", "memory": "1Gi"}},
     "store.embedded.bucket": "other",
     "store.embedded.existingSecret": "other",
@@ -163,8 +169,9 @@ def test_the_value_sets_of_these_tests_are_within_the_schema(name):
 @pytest.mark.parametrize("path", CHANGES)
 def test_every_value_changes_what_is_rendered(path):
     base = OUTSIDE if path.startswith("store.external") else WITHOUT_GENERATED_KEYS
-    if path.startswith("metrics.serviceMonitor") and path != "metrics.serviceMonitor.enabled":
-        base = merged(base, nested("metrics.serviceMonitor.enabled", value=True))
+    switch = f"{path.rpartition('.')[0]}.enabled"
+    if path.startswith("metrics.") and path != switch:
+        base = merged(base, nested(switch, value=True))
 
     assert render(merged(base, nested(path, CHANGES[path]))) != render(base)
 

@@ -96,14 +96,17 @@ class FakeClient:
 
         return self._call("patch", kind, name, do)
 
-    async def delete(self, kind: Kind, name: str, *, namespace: str | None = None, uid: str) -> None:
-        def do() -> None:
+    async def delete(self, kind: Kind, name: str, *, namespace: str | None = None, uid: str) -> JsonObject | None:
+        def do() -> JsonObject | None:
             known = self._find(kind, namespace, name)
             if known["metadata"]["uid"] != uid:
                 raise Conflict("the object is another one", code=409, reason="Conflict")
+            if known["metadata"].get("finalizers"):
+                return copy.deepcopy(self._write(kind, merged(known, {"metadata": {"deletionTimestamp": "now"}})))
             del self.objects[kind.plural, namespace or "", name]
+            return None
 
-        self._call("delete", kind, name, do)
+        return self._call("delete", kind, name, do)
 
     async def patch_status(
         self, kind: Kind, name: str, patch: JsonObject, *, namespace: str | None = None, resource_version: str = ""

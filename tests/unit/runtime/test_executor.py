@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 import pytest
 
 from tests.unit.runtime.fakes import FakeClient, FakeClock, FakeGroups, job, meta, training_job
-from trainyard_operator.api.names import EVENT, JOB, REGISTERED_MODEL, TRAINING_JOB
-from trainyard_operator.domain.plan import Event, Patch, Plan, VersionCopy, VersionRequest
+from trainyard_operator.api.names import EVENT, JOB, NODE_CLAIM, REGISTERED_MODEL, TRAINING_JOB
+from trainyard_operator.domain.plan import Deletion, Event, Patch, Plan, VersionCopy, VersionRequest
 from trainyard_operator.kube.errors import Conflict, Forbidden, Unavailable
 from trainyard_operator.providers.node_group import GroupAddress, GroupCall
 from trainyard_operator.runtime.events import build_event
@@ -231,6 +231,14 @@ async def test_a_call_to_the_cloud_is_made_before_the_status_speaks_of_it(bench)
     bench.client.before = lambda verb, *_: told.append((verb, list(bench.groups.calls)))
     await bench.run(Plan(call=call, status={"phase": "Running"}))
     assert told == [("patch_status", [call])]
+
+
+async def test_what_a_finalizer_holds_is_known_to_be_going_at_once_and_what_is_gone_is_no_error(bench):
+    held = {"metadata": {"name": "held", "uid": "uid-held", "finalizers": ["karpenter.sh/termination"]}}
+    bench.store.put(NODE_CLAIM, bench.client.seed(NODE_CLAIM, held))
+    wishes = [Deletion(kind=NODE_CLAIM, namespace="", name=name, uid=f"uid-{name}") for name in ("held", "gone")]
+    await bench.run(Plan(delete=tuple(wishes)))
+    assert bench.store.get(NODE_CLAIM, "", "held")["metadata"]["deletionTimestamp"]
 
 
 async def test_versions_are_copied(bench):

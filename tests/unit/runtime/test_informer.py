@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.runtime.fakes import FakeClock, job, meta, training_job
-from trainyard_operator.api.names import COMPUTE_CLUSTER, JOB, NODE, POD, REGISTERED_MODEL, TRAINING_JOB
+from trainyard_operator.api.names import COMPUTE_CLUSTER, JOB, NODE, POD, REGISTERED_MODEL, TRAINING_JOB, WORKLOAD
 from trainyard_operator.domain.run_status import NEAR
 from trainyard_operator.runtime.informer import CLUSTER_SECONDS, FAR_PLACES_SECONDS, PLACES_SECONDS, Informer
 from trainyard_operator.runtime.queuebook import QueueBook
@@ -104,6 +104,29 @@ async def test_a_relist_of_what_is_known_enqueues_nothing(yard):
 async def test_a_child_wakes_its_run(yard, kind, obj):
     yard.informer.take(kind, obj)
     assert await yard.said() == [RUN]
+
+
+def workload(*, version, said="waiting", owner="uid-one-job"):
+    conditions = [{"type": "QuotaReserved", "status": "False", "message": said}]
+    owners = [{"kind": "Job", "name": "one-job", "uid": owner}]
+    return {"metadata": meta("wl", version=version, ownerReferences=owners), "status": {"conditions": conditions}}
+
+
+@pytest.mark.parametrize(
+    ("second", "woken"),
+    [
+        pytest.param({"said": "no quota"}, [RUN], id="news"),
+        pytest.param({}, [], id="nothing new"),
+        pytest.param({"said": "no quota", "owner": "uid-of-no-run"}, [], id="somebody else's Job"),
+    ],
+)
+async def test_what_kueue_says_of_a_job_wakes_its_run(yard, second, woken):
+    yard.informer.take(TRAINING_JOB, training_job(spec=SPEC))
+    yard.informer.take(JOB, job())
+    yard.informer.take(WORKLOAD, workload(version=1))
+    await yard.settled()
+    yard.informer.take(WORKLOAD, workload(version=2, **second))
+    assert await yard.said() == woken
 
 
 async def test_a_deleted_job_wakes_its_run(yard):

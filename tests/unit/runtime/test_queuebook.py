@@ -36,13 +36,17 @@ class Yard:
     def drop(self, kind, obj):
         self.book.heard(self.store.remove(kind, obj))
 
-    def run(self, name, *, suspended=None, finished=False, status=None, created="2026-11-23T11:00:00Z", **spec):
+    def run(
+        self, name, *, suspended=None, finished=False, kueue=False, status=None, created="2026-11-23T11:00:00Z", **spec
+    ):
         """Take in a run; with `suspended` its Job too."""
         whole = {"source": {"inline": {"train.py": ""}}, "computeClusterRef": {"name": "pool"}, **spec}
         self.take(TRAINING_JOB, training_job(name, spec=whole, status=status or {}, creationTimestamp=created))
         if suspended is not None:
             child = job(f"{name}-job", owner=name)
             child["spec"] = {"suspend": suspended}
+            if kueue:
+                child["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] = "team"
             if finished:
                 child["status"] = {"conditions": [{"type": "Complete", "status": "True"}]}
             self.take(JOB, child)
@@ -92,6 +96,18 @@ def test_who_is_not_in_the_queue(yard, over):
     yard.run("a", **over)
     assert yard.waiting == []
     assert yard.admitted == []
+
+
+def test_a_run_of_kueues_waits_in_no_queue_of_ours_and_takes_a_slot_once_it_is_let_in(yard):
+    yard.run("a", suspended=True, kueue=True)
+    yard.run("b")
+    assert yard.waiting == []
+    assert yard.gate("b").open
+    yard.run("a", suspended=False, kueue=True)
+    assert yard.admitted == ["a"]
+    assert not yard.gate("b").open
+    yard.run("a", suspended=True, kueue=True)
+    assert (yard.waiting, yard.admitted) == ([], [])
 
 
 def test_a_run_moves_from_waiting_to_admitted_to_gone(yard):

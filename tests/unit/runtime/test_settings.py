@@ -28,10 +28,12 @@ def test_every_variable_is_read():
             "TRAINYARD_RESYNC_SECONDS": "60",
             "TRAINYARD_POD_NAME": "operator-abc",
             "TRAINYARD_LOG_LEVEL": "DEBUG",
+            "TRAINYARD_KUEUE_ENABLED": "true",
             "TRAINYARD_RUN_DEFAULT_REQUESTS": '{"cpu": "500m", "memory": "1Gi"}',
         }
     )
     assert settings.gateway_url == "https://trainyard-gateway.yard.svc:8443"
+    assert settings.kueue_enabled
     assert settings.identity == settings.pod_name == "operator-abc"
     assert (settings.workers, settings.resync_seconds, settings.gateway_port) == (4, 60, 9443)
     assert settings.run_default_requests == {"cpu": "500m", "memory": "1Gi"}
@@ -57,6 +59,7 @@ def test_keys_are_not_shown():
         pytest.param("RESYNC_SECONDS", "nan", "use a number from 1 to 86400", id="not a number at all"),
         pytest.param("METRICS_PORT", "70000", "use a number from 0 to 65535", id="no port"),
         pytest.param("LOG_LEVEL", "LOUD", "use one of DEBUG, INFO", id="not on the list"),
+        pytest.param("KUEUE_ENABLED", "yes", "use one of true, false", id="neither yes nor no"),
         pytest.param("RUN_DEFAULT_REQUESTS", "cpu=1", "use a JSON object", id="no JSON"),
         pytest.param("RUN_DEFAULT_REQUESTS", '{"gpu": 1}', "use a JSON object", id="an unknown resource"),
     ],

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.runtime.fakes import job, meta, training_job
-from trainyard_operator.api.names import JOB, NODE, POD, TRAINING_JOB
+from trainyard_operator.api.names import JOB, NODE, NODE_CLAIM, POD, TRAINING_JOB, WORKLOAD
 from trainyard_operator.runtime.live import LiveRun, LiveRuns
 from trainyard_operator.runtime.slim import slim
 from trainyard_operator.runtime.store import Store
@@ -145,6 +145,27 @@ def test_slimming_leaves_the_object_that_it_is_given_alone():
             {"spec": {"unschedulable": True}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}},
             id="node without its heartbeat",
         ),
+        pytest.param(
+            NODE_CLAIM,
+            {
+                "spec": {"requirements": []},
+                "status": {
+                    "nodeName": "n",
+                    "conditions": [
+                        {"type": "Initialized", "status": "True", "lastTransitionTime": "t"},
+                        {"type": "Consolidatable", "status": "True"},
+                    ],
+                },
+            },
+            {"status": {"nodeName": "n", "conditions": [{"type": "Initialized", "status": "True"}]}},
+            id="machine and whether it came up",
+        ),
+        pytest.param(
+            WORKLOAD,
+            {"spec": {"active": True, "podSets": [{}]}, "status": {"conditions": [], "admission": {}}},
+            {"spec": {"active": True}, "status": {"conditions": []}},
+            id="workload",
+        ),
     ],
 )
 def test_each_kind_keeps_what_planning_reads(kind, whole, kept):
@@ -185,6 +206,15 @@ class TestLiveRuns:
         report = {"state": "Finalizing", "metrics": {"a": 1}}
         self.publish(store, {"report": report}, {"attempt": 2, "source_sha256": "abc"})
         assert store.live["uid-one"] == LiveRun(updated=NOW, attempt=2, source_sha256="abc")
+
+    def test_what_a_run_said_is_forgotten_when_its_job_is_let_in_again(self):
+        store = Store()
+        store.put(JOB, {**job(version=1), "spec": {"suspend": True}})
+        self.publish(store, {"report": {"state": "Finalizing"}})
+        store.put(JOB, {**job(version=2), "spec": {"suspend": True}})
+        assert "uid-one" in store.live
+        store.put(JOB, {**job(version=3), "spec": {"suspend": False}})
+        assert store.live == {}
 
     @pytest.mark.parametrize("end", ["finished", "deleted"])
     def test_what_a_run_said_is_forgotten_once_it_is_over(self, end):

@@ -7,6 +7,7 @@ import aiohttp
 import pytest
 
 from trainyard_operator.telemetry.health import Health
+from trainyard_operator.telemetry.inventory import Gauge
 from trainyard_operator.telemetry.logs import JsonFormatter, configure_logs
 from trainyard_operator.telemetry.metrics import Metrics
 from trainyard_operator.telemetry.server import serve_telemetry
@@ -86,8 +87,10 @@ class TestMetrics:
     def test_gauges_are_asked_for_when_they_are_read(self):
         metrics = Metrics()
         counts = {}
-        metrics.watch_counts("trainyard_training_jobs", "by phase", "phase", lambda: counts)
-        counts["Running"] = 3
+        metrics.count(
+            [Gauge(name="trainyard_training_jobs", text="by phase", labels=["phase"], samples=lambda: counts)]
+        )
+        counts["Running",] = 3
         assert 'trainyard_training_jobs{phase="Running"} 3.0' in self.samples(metrics)
 
     def test_two_processes_in_one_test_do_not_share_their_counts(self):

@@ -6,6 +6,7 @@ from trainyard_operator.api.sizes import Catalogue
 from trainyard_operator.cloud.groups import NodeGroups
 from trainyard_operator.domain.job import PodSettings
 from trainyard_operator.kube.client import Client
+from trainyard_operator.runtime.autoscalers import Autoscalers
 from trainyard_operator.runtime.controller import Controller
 from trainyard_operator.runtime.controllers.compute_cluster import ComputeClusterController
 from trainyard_operator.runtime.controllers.registered_model import RegisteredModelController
@@ -26,16 +27,31 @@ def build_controllers(  # noqa: PLR0913 - the composition root of the reconciler
     pods: PodSettings,
     catalogue: Catalogue,
     karpenter: bool,
+    no_kueue: str,
     groups: NodeGroups,
     bucket: str,
 ) -> tuple[Controller, ...]:
     """Return the controllers of all kinds."""
     return (
         TrainingJobController(
-            store=store, book=book, client=client, objects=objects, memory=memory, settings=pods, bucket=bucket
+            store=store,
+            book=book,
+            client=client,
+            objects=objects,
+            memory=memory,
+            settings=pods,
+            bucket=bucket,
+            no_kueue=no_kueue,
         ),
         ComputeClusterController(
-            store=store, book=book, client=client, catalogue=catalogue, karpenter=karpenter, groups=groups, pods=pods
+            store=store,
+            book=book,
+            client=client,
+            catalogue=catalogue,
+            karpenter=karpenter,
+            groups=groups,
+            autoscalers=Autoscalers(client),
+            pods=pods,
         ),
         RegisteredModelController(objects=objects, memory=memory, bucket=bucket),
     )

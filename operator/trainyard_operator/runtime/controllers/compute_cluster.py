@@ -28,8 +28,11 @@ from trainyard_operator.domain.plan import Plan
 from trainyard_operator.domain.pod import read_pod
 from trainyard_operator.domain.queueing import Queue
 from trainyard_operator.kube.client import Client
+from trainyard_operator.providers.autoscaler import AutoscalerSeen, see_groups
 from trainyard_operator.providers.base import Cluster, Surroundings
 from trainyard_operator.providers.choice import provider_of
+from trainyard_operator.providers.existing import look_seconds
+from trainyard_operator.runtime.autoscalers import Autoscalers
 from trainyard_operator.runtime.queuebook import QueueBook
 from trainyard_operator.runtime.shortages import Waiting, shortages_of
 from trainyard_operator.runtime.store import Store
@@ -54,6 +57,7 @@ class ComputeClusterController:
         catalogue: Catalogue,
         karpenter: bool,
         groups: NodeGroups,
+        autoscalers: Autoscalers,
         pods: PodSettings,
     ) -> None:
         self._pods = pods
@@ -63,6 +67,7 @@ class ComputeClusterController:
         self._catalogue = catalogue
         self._karpenter = karpenter
         self._groups = groups
+        self._autoscalers = autoscalers
         self._last_write: dict[str, datetime] = {}
 
     async def observe(self, parent: JsonObject) -> ClusterView:
@@ -72,13 +77,14 @@ class ComputeClusterController:
         machines = self._book.understand(parent)
         pool = pool_name(*key)
         address = provider_of(machines.spec).group(machines) if isinstance(machines, Cluster) else None
+        queue = self._book.queue(key)
         surroundings = Surroundings(
             installed=self._karpenter,
             pool=self._store.get(NODE_POOL, "", pool),
             claims=tuple(c for c in self._store.list(NODE_CLAIM) if _labels(c).get(POOL_LABEL) == pool),
             group=await self._groups.look(address) if address is not None else None,
+            autoscaler=await self._autoscaler(machines, busy=bool(queue.admitted)),
         )
-        queue = self._book.queue(key)
         unplaced = self._unplaced(queue)
         late = [u for u in unplaced if datetime.now(UTC) - u.since > timedelta(seconds=PATIENCE_SECONDS)]
         return ClusterView(
@@ -105,6 +111,14 @@ class ComputeClusterController:
         if plan.status is not None:
             self._last_write[meta["uid"]] = now
         return plan
+
+    async def _autoscaler(self, machines: object, *, busy: bool) -> AutoscalerSeen | None:
+        settings = machines.spec.autoscaler if isinstance(machines, Cluster) else None
+        if settings is None:
+            return None
+        # A moment less than the time until the next look, so that this one finds something new.
+        status = await self._autoscalers.look(settings, max_age=look_seconds(busy=busy) - 1)
+        return see_groups(settings, status, now=datetime.now(UTC))
 
     def _unplaced(self, queue: Queue) -> list[Unplaced]:
         found = []

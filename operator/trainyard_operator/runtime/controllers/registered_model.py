@@ -30,7 +30,8 @@ class RegisteredModelController:
 
     async def observe(self, parent: JsonObject) -> ModelView:
         """Return what the object store says of the model's pending versions."""
-        meta, name = parent["metadata"], parent["spec"]["modelName"]
+        # A spec without a name is for the plan to answer; such a model has no folder.
+        meta, name = parent["metadata"], str(parent["spec"].get("modelName"))
         sealed, refused = {}, {}
         for entry in (parent.get("status") or {}).get("versions") or ():
             if entry["state"] != VersionState.PENDING:

@@ -15,13 +15,15 @@ from trainyard_operator.api.names import (
     POD,
     REGISTERED_MODEL,
     TRAINING_JOB,
+    WORKLOAD,
     cluster_of,
     object_name,
 )
 from trainyard_operator.api.reasons import Phase
 from trainyard_operator.domain.admission import ENDED
-from trainyard_operator.domain.attempts import has_ended, is_over, latest_attempt, newest_job
+from trainyard_operator.domain.attempts import attempt_of, has_ended, is_over, latest_attempt, newest_job
 from trainyard_operator.domain.job import PodSettings
+from trainyard_operator.domain.kueue import is_kueues
 from trainyard_operator.domain.plan import Plan
 from trainyard_operator.domain.run_view import ConfigMapSource, Places, RunData, RunView, SavedRun, StoreTrouble
 from trainyard_operator.domain.training_job import plan_training_job
@@ -56,7 +58,9 @@ class TrainingJobController:
         memory: Memory,
         settings: PodSettings,
         bucket: str,
+        no_kueue: str,
     ) -> None:
+        self._no_kueue = no_kueue
         self._store = store
         self._book = book
         self._client = client
@@ -76,9 +80,9 @@ class TrainingJobController:
         live = self._store.live.get(uid)
         if live is not None and live.attempt != attempt:
             live = None
-        saved, models = await self._saved(parent, job, pods, attempt), self._models(namespace, spec)
         key = cluster_of(parent)
         cluster = self._store.get(COMPUTE_CLUSTER, *key) if key else None
+        saved, models = await self._saved(parent, job, pods, attempt), self._models(namespace, spec)
         return RunView(
             settings=self._settings,
             places=Places(run_uri=layout.uri(self._bucket, layout.run_prefix(namespace, uid))),
@@ -86,6 +90,8 @@ class TrainingJobController:
             pods=pods,
             cluster=cluster,
             machines=self._book.understand(cluster) if cluster else "",
+            workload=self._workload(job),
+            no_kueue=self._no_kueue,
             # Once it has begun its source is frozen, whatever becomes of the ConfigMap.
             source=await self._source(namespace, spec) if attempt == 0 else None,
             live=live.report if live else None,
@@ -102,7 +108,10 @@ class TrainingJobController:
 
         Its cluster's slots are looked at and taken here, with no waiting in between: nobody else can take the same.
         """
-        if view.cluster is not None and isinstance(view.machines, Cluster):
+        # Whose Job was the last one says nothing of who lets the next one in.
+        over = view.job is not None and has_ended(parent.get("status") or {}, attempt_of(view.job))
+        own = not is_kueues(parent, None if over else view.job)
+        if own and view.cluster is not None and isinstance(view.machines, Cluster):
             gate = self._book.gate(parent, dict(view.cluster), view.machines, now=now)
             view = replace(view, gate=gate)
         plan = plan_training_job(parent, view, now)
@@ -116,24 +125,29 @@ class TrainingJobController:
                 self._last_write[uid] = datetime.now(UTC)
         return plan
 
+    def _workload(self, job: JsonObject | None) -> JsonObject | None:
+        found = self._store.children(WORKLOAD, job["metadata"]["uid"]) if job else ()
+        return found[0] if found else None
+
     def _claim(self, parent: JsonObject, machines: Cluster | str) -> None:
         entry = self._book.entry(parent)
         if entry is not None and isinstance(machines, Cluster):
             self._book.claim((machines.namespace, machines.name), [entry])
 
     def _models(self, namespace: str, spec: Mapping[str, Any]) -> dict[str, JsonObject]:
-        wishes = spec.get("models")
-        names = {w["name"] for w in wishes if isinstance(w.get("name"), str)} if isinstance(wishes, list) else set()
-        found = {object_name(name): self._store.get(REGISTERED_MODEL, namespace, object_name(name)) for name in names}
+        found = {
+            object_name(name): self._store.get(REGISTERED_MODEL, namespace, object_name(name))
+            for name in _model_names(spec)
+        }
         return {name: model for name, model in found.items() if model is not None}
 
     async def _used_numbers(
         self, namespace: str, spec: Mapping[str, Any], models: Mapping[str, JsonObject]
     ) -> dict[str, int]:
         """Return what the store knows of models whose objects are new: they may not be the first of their name."""
-        wishes = spec.get("models")
-        names = [wish["name"] for wish in wishes] if isinstance(wishes, list) else []
-        new = {n for n in names if "latestVersion" not in (models.get(object_name(n), {}).get("status") or {})}
+        new = {
+            n for n in _model_names(spec) if "latestVersion" not in (models.get(object_name(n), {}).get("status") or {})
+        }
         return {name: await highest_version(self._objects, namespace, name) for name in sorted(new)}
 
     async def _source(self, namespace: str, spec: Mapping[str, Any]) -> ConfigMapSource | None:
@@ -161,8 +175,9 @@ class TrainingJobController:
         status = parent.get("status") or {}
         if status.get("phase") in {Phase.FAILED, Phase.CANCELED}:
             return None
+        wished = len(_model_names(_mapping(parent.get("spec"))))
         completed = status.get("phase") == Phase.COMPLETED
-        later = completed and len(_mapping(parent.get("spec")).get("models") or ()) > len(status.get("models") or ())
+        later = completed and wished > len(status.get("models") or ())
         over = job is not None and not has_ended(status, attempt) and is_over(job, pods, now=datetime.now(UTC))
         if not later and (completed or not over):
             return None
@@ -175,6 +190,13 @@ class TrainingJobController:
         except ManifestInvalid as error:
             return StoreTrouble(message=str(error), final=True)
         return SavedRun(manifest=found[0], sha256=found[1]) if found else None
+
+
+def _model_names(spec: Mapping[str, Any]) -> list[str]:
+    """Return the models that a spec names; it has not been parsed, and may be anything."""
+    wishes = spec.get("models")
+    names = [_mapping(wish).get("name") for wish in wishes] if isinstance(wishes, list) else []
+    return [name for name in names if isinstance(name, str)]
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
