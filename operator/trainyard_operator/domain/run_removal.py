@@ -10,7 +10,7 @@ from typing import Any
 from trainyard_operator.api.names import DATA_FINALIZER, TRAINING_JOB
 from trainyard_operator.api.reasons import TrainingJobCondition as Type
 from trainyard_operator.api.reasons import TrainingJobReason as Reason
-from trainyard_operator.api.training_job import RunDeletionPolicy
+from trainyard_operator.api.training_job import MAX_SECONDS, RunDeletionPolicy
 from trainyard_operator.domain.conditions import Condition, find, merge, parse_timestamp
 from trainyard_operator.domain.plan import Deletion, Event, Patch, Plan
 from trainyard_operator.domain.run_stop import halt, is_at_rest
@@ -29,7 +29,8 @@ def expire(parent: Mapping[str, Any], plan: Plan, now: datetime) -> Plan:
     status: Mapping[str, Any] = plan.status or parent.get("status") or {}
     spec, ended = parent["spec"], status.get("completionTime")
     ttl = spec.get("ttlSecondsAfterFinished") if isinstance(spec, Mapping) else None
-    if not isinstance(ttl, int) or not isinstance(ended, str):
+    # What cannot be is said of the spec itself, and a run that ended for it stays.
+    if not isinstance(ttl, int) or not 0 <= ttl <= MAX_SECONDS or not isinstance(ended, str):
         return plan
     left = (parse_timestamp(ended) + timedelta(seconds=ttl) - now).total_seconds()
     if left > 0 or plan.status is not None:
