@@ -106,6 +106,7 @@ $(CACHE)/uv/bin/uv:
 .PHONY: docs
 docs: setup ## Write the pages of the kinds anew from the CRDs
 	$(PYTHON) tools/crd_docs.py
+	$(PYTHON) tools/reason_docs.py
 
 .PHONY: clean
 clean: down ## Remove everything that was made in this checkout, but not the cache in ~/.cache/trainyard

@@ -18,7 +18,7 @@ from demo.pool import PoolFollower
 from demo.storage import open_storage
 from demo.submit import free_name, read_training_job, submit
 from demo.upload import upload_folder
-from trainyard.contract import METRICS_HISTORY
+from trainyard.contract import METRICS_HISTORY, attempt_folder
 from trainyard.patience import TransferError
 
 if TYPE_CHECKING:
@@ -103,7 +103,8 @@ def _show(cluster: Cluster, job: Mapping[str, Any], *, console: Console) -> int:
         return 1
     uid = job["metadata"]["uid"]
     with open_storage(cluster) as storage:
-        files = {file["path"]: file for file in storage.files(area="runs", prefix=f"{uid}/")}
+        prefix = f"{uid}/{attempt_folder(status['attempt'])}"
+        files = {file["path"]: file for file in storage.files(area="runs", prefix=prefix)}
         history = storage.read_text(files[METRICS_HISTORY]) if METRICS_HISTORY in files else ""
     console.write("")
     console.write(str(show.logged_order(history, status.get("metrics") or {})))

@@ -57,6 +57,7 @@ from trainyard_operator.runtime.watched import PLANNED, POOLS, WATCHED, WORKLOAD
 from trainyard_operator.settings import Settings, SettingsError
 from trainyard_operator.storage.errors import StoreError
 from trainyard_operator.storage.models import copy_version
+from trainyard_operator.storage.runs import erase_run
 from trainyard_operator.storage.store import S3Store
 from trainyard_operator.telemetry.health import Health
 from trainyard_operator.telemetry.inventory import Gauge, gauges
@@ -268,6 +269,7 @@ class Process:
             informer=parts.informer,
             memory=parts.memory,
             copy=partial(copy_version, parts.objects),
+            erase=partial(erase_run, parts.objects),
             groups=parts.groups,
             now=_now,
         )
@@ -277,6 +279,7 @@ class Process:
             gateway_ca=tls.ca_pem,
             pull_policy=settings.trainer_pull_policy,
             default_requests=settings.run_default_requests,
+            disruption_retries=settings.run_disruption_retries,
         )
         controllers = build_controllers(
             store=parts.store,

@@ -43,6 +43,7 @@ class Settings:
     pod_name: str = ""
     identity: str = ""
     log_level: str = "INFO"
+    run_disruption_retries: int = 20
     run_default_requests: Mapping[str, str] = field(default_factory=dict)
     sizes: Catalogue = field(default_factory=Catalogue)
     # Whether runs may be handed to Kueue, which takes rights on its Workloads.
@@ -82,6 +83,7 @@ class Settings:
             # A restarted container of the same pod is the same holder, so that a crash costs no waiting.
             identity=pod_name or f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}",
             log_level=read.choice("LOG_LEVEL", LOG_LEVELS, default="INFO"),
+            run_disruption_retries=int(read.number("RUN_DISRUPTION_RETRIES", default=20, least=0, most=1000)),
             run_default_requests=read.quantities("RUN_DEFAULT_REQUESTS"),
             sizes=read.sizes("SIZES"),
             kueue_enabled=read.choice("KUEUE_ENABLED", ("true", "false"), default="false") == "true",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 import unicodedata
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Final, TypedDict, Union
@@ -27,6 +28,7 @@ TOKEN_FILE: Final = "/var/run/secrets/trainyard/token"  # noqa: S105 - a path, n
 INPUTS_DIR: Final = "/inputs"
 WORK_DIR: Final = "/workspace"
 OUTPUTS: Final = "outputs"
+CHECKPOINT_DIR: Final = "/checkpoint"
 
 # Environment of a training pod.
 ENV_GATEWAY: Final = "TRAINYARD_GATEWAY"  # https://host:port
@@ -37,6 +39,8 @@ ENV_RUN_NAME: Final = "TRAINYARD_RUN_NAME"
 ENV_RUN_NAMESPACE: Final = "TRAINYARD_RUN_NAMESPACE"
 ENV_RUN_UID: Final = "TRAINYARD_RUN_UID"
 ENV_EXPERIMENT: Final = "TRAINYARD_EXPERIMENT"
+ENV_ATTEMPT: Final = "TRAINYARD_ATTEMPT"  # 1, 2 …
+ENV_CHECKPOINT_DIR: Final = "TRAINYARD_CHECKPOINT_DIR"  # what a script leaves there the next attempt finds there
 
 TOKEN_AUDIENCE: Final = "trainyard"  # noqa: S105
 TERMINATION_LOG: Final = "/dev/termination-log"
@@ -58,7 +62,11 @@ MAX_MODELS_OF_SCRIPT: Final = 16
 MAX_MODEL_NAME_CHARS: Final = 255
 MAX_DESCRIPTION_CHARS: Final = 2048
 
+ATTEMPTS: Final = "attempts"
 MANIFEST: Final = "manifest.json"
+CHECKPOINT: Final = "checkpoint"
+CHECKPOINT_FILE: Final = "checkpoint.json"
+CHECKPOINT_SCHEMA: Final = "trainyard.dev/checkpoint/v1"
 METRICS_HISTORY: Final = "metrics.jsonl"
 # A run's log: the whole as one object once the script has ended, until then its parts in the order of their names.
 TRAIN_LOG: Final = "logs/train.log"
@@ -66,6 +74,26 @@ LOG_PARTS: Final = "logs/train/"
 PREPARE_LOG: Final = "logs/prepare.log"
 RUN_MANIFEST_SCHEMA: Final = "trainyard.dev/run-manifest/v1"
 MODEL_MANIFEST_SCHEMA: Final = "trainyard.dev/model-manifest/v1"
+
+SIGNAL_BASE: Final = 128
+_EXIT_CODES: Final = {
+    2: "often wrong arguments, or a missing file",
+    126: "found, but it cannot be executed",
+    127: "a command was not found",
+}
+_SIGNALS: Final = {
+    "SIGHUP": "the terminal or parent of a process went away",
+    "SIGINT": "interrupted",
+    "SIGQUIT": "asked to quit",
+    "SIGILL": "an instruction that this processor does not have",
+    "SIGABRT": "it gave up by itself, often for a failed assertion or want of memory",
+    "SIGBUS": "memory that is not there, often a full /dev/shm or a file that shrank",
+    "SIGFPE": "an arithmetic error such as a division by zero",
+    "SIGKILL": "by the kernel or another process, often for want of memory",
+    "SIGSEGV": "memory that is not its own, a fault in native code",
+    "SIGPIPE": "it wrote to a pipe that nobody reads",
+    "SIGTERM": "it was told to stop",
+}
 
 MetricValue = Union[float, int, str]
 # How JSON, which has no such numbers, is made to hold them.
@@ -121,6 +149,7 @@ class RunDocument(TypedDict):
     arguments: list[str]
     source: SourceGrant
     inputs: list[RunInput]
+    checkpoint: int | None  # the attempt whose checkpoint this one goes on from
 
 
 class FileGrant(TypedDict):
@@ -129,6 +158,20 @@ class FileGrant(TypedDict):
     path: str
     bytes: int
     url: str
+
+
+class CheckpointFile(FileGrant):
+    """One file of a checkpoint; `path` is relative to the checkpoint folder."""
+
+    sha256: str
+
+
+class CheckpointRecord(TypedDict):
+    """`checkpoint.json` of an attempt: written after the files that it lists, which are in the slot that it names."""
+
+    schema: str
+    slot: int  # 0 or 1
+    files: list[OutputFile]
 
 
 class PutGrant(TypedDict):
@@ -277,6 +320,11 @@ def render_parameter(value: object) -> str:
     return json.dumps(value)
 
 
+def attempt_folder(attempt: int) -> str:
+    """Return the folder, below that of the run, of everything that one attempt of it may write."""
+    return f"{ATTEMPTS}/{attempt}/"
+
+
 def arguments_of(parameters: dict[str, Any], arguments: list[str], inputs: dict[str, str]) -> list[str]:
     """Return the script's argv after its name.
 
@@ -292,6 +340,29 @@ def arguments_of(parameters: dict[str, Any], arguments: list[str], inputs: dict[
             text = text.replace(f"$(inputs.{name})", path)
         argv.append(text)
     return argv
+
+
+def explain_exit(code: int, number: int | None = None) -> str:
+    """Return an exit code in words, with what it commonly means (POSIX shells' conventions).
+
+    Parameters
+    ----------
+    number
+        The signal that ended the process, where that is known.
+    """
+    if number is None and code > SIGNAL_BASE:
+        number = code - SIGNAL_BASE
+    meaning = _EXIT_CODES.get(code) if number is None else _signal_words(number)
+    return f"exit code {code}" + (f" ({meaning})" if meaning else "")
+
+
+def _signal_words(number: int) -> str | None:
+    try:
+        name = signal.Signals(number).name
+    except ValueError:
+        return None
+    words = _SIGNALS.get(name)
+    return f"killed by {name}" + (f": {words}" if words else "")
 
 
 def canonical_json(document: object) -> bytes:

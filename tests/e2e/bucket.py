@@ -36,11 +36,11 @@ class Bucket:
         return self.client.get_object(Bucket=BUCKET, Key=key)["Body"].read()
 
     def read(self, run: Json, path: str) -> bytes:
-        """Return one file of a run's folder."""
+        """Return one file of the latest attempt of a run."""
         return self.bytes(folder(run) + path)
 
     def log(self, run: Json) -> bytes:
-        """Return what a run printed so far: the whole log, and where that is not there yet its parts."""
+        """Return what the latest attempt printed so far: the whole log, and where that is not there yet its parts."""
         logs = folder(run) + "logs/"
         keys = self.keys(logs)
         if logs + "train.log" in keys:
@@ -48,9 +48,14 @@ class Bucket:
         return b"".join(self.bytes(key) for key in sorted(keys) if key.startswith(logs + "train/"))
 
 
-def folder(run: Json) -> str:
-    """Return the prefix of a run's objects."""
+def root(run: Json) -> str:
+    """Return the prefix of all of a run's objects."""
     return f"runs/{run['metadata']['namespace']}/{run['metadata']['uid']}/"
+
+
+def folder(run: Json, attempt: int | None = None) -> str:
+    """Return the prefix of what an attempt of a run wrote; the latest one where none is named."""
+    return f"{root(run)}attempts/{attempt or run['status']['attempt']}/"
 
 
 @contextmanager

@@ -18,6 +18,77 @@ print("I give up")
 raise SystemExit(3)
 """
 
+SAVE_AND_EXIT_3 = """
+import os
+os.makedirs("outputs", exist_ok=True)
+open("outputs/half.bin", "wb").write(b"half")
+print("I give up")
+raise SystemExit(3)
+"""
+
+FAILS_ONCE = """
+import os
+if os.environ["TRAINYARD_ATTEMPT"] == "1":
+    raise SystemExit("not today")
+os.makedirs("outputs", exist_ok=True)
+open("outputs/model.bin", "wb").write(b"model")
+"""
+
+SEGFAULT = """
+import ctypes
+ctypes.string_at(0)
+"""
+
+# Keeps the file, so that it is seen by whoever measures from time to time.
+FILLS_ITS_DISK = """
+import time
+with open("/tmp/large", "wb") as file:
+    for _ in range(64):
+        file.write(bytes(1 << 20))
+print("wrote too much", flush=True)
+time.sleep(300)
+"""
+
+NO_SPACE = """
+with open("/dev/full", "wb") as file:
+    file.write(b"x")
+"""
+
+DEAF = """
+import signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+while True:
+    time.sleep(1)
+"""
+
+STOPS_IN_GOOD_ORDER = """
+import os, signal, sys, time
+from trainyard import Run
+def stop(*_):
+    os.makedirs("outputs", exist_ok=True)
+    open("outputs/part.bin", "wb").write(b"so far")
+    sys.exit(0)
+signal.signal(signal.SIGTERM, stop)
+Run.get_context().log("early", 1)
+while True:
+    time.sleep(1)
+"""
+
+COUNTS_ON = """
+import os, time
+from trainyard import Run
+state = os.path.join(os.environ["TRAINYARD_CHECKPOINT_DIR"], "state.txt")
+me = "attempt " + os.environ["TRAINYARD_ATTEMPT"]
+if os.path.exists(state):
+    os.makedirs("outputs")
+    open("outputs/counted.txt", "w").write(open(state).read() + ", " + me)
+else:
+    open(state + ".tmp", "w").write(me)
+    os.rename(state + ".tmp", state)
+    Run.get_context().log("early", 1)
+    time.sleep(600)
+"""
+
 SYNTAX_ERROR = """
 def broken(:
 """
@@ -147,6 +218,11 @@ while True:
 """
 
 
+def kills_itself(number: int) -> str:
+    """Return a script that ends by a signal."""
+    return f"import os; os.kill(os.getpid(), {number})"
+
+
 def sleeping(seconds: float) -> str:
     """Return a script that works for a while and then saves something."""
     return f"""
@@ -184,6 +260,8 @@ wishes = {
     "absolute": {"op": "put", "files": [{"path": "/models/default/m/1/x", "bytes": 1}]},
     "models": {"op": "put", "files": [{"path": "models/default/m/1/x", "bytes": 1}]},
     "source": {"op": "put", "files": [{"path": "source.tar.gz", "bytes": 1}]},
+    "another attempt": {"op": "put", "files": [{"path": "attempts/2/outputs/x", "bytes": 1}]},
+    "a checkpoint to come": {"op": "checkpoint", "attempt": 1, "after": ""},
     "undeclared input": {"op": "input", "name": "secret", "after": ""},
     "people's list": {"op": "list", "area": "data", "prefix": "", "after": ""},
     "people's put": {"op": "data-put", "files": [{"path": "x", "bytes": 1}]},

@@ -48,7 +48,8 @@ class Machines:
         return [
             job["metadata"]["labels"]["trainyard.dev/training-job"]
             for job in jobs
-            if not job["spec"].get("suspend") and not job["status"].get("completionTime")
+            if not job["spec"].get("suspend")
+            and not any(c["type"] in {"Complete", "Failed"} for c in job["status"].get("conditions", []))
         ]
 
     def node_of(self, run: str) -> str:
@@ -154,6 +155,8 @@ def test_a_run_whose_machine_dies_starts_again_on_another_and_completes(yard: Ya
     run = yard.wait_for_end(name)
     assert run["status"]["phase"] == "Completed", run["status"]
     assert run["status"]["nodeName"] != lost
+    assert [entry["reason"] for entry in run["status"]["attempts"]] == ["Preempted", "Completed"]
+    assert "failures" not in run["status"]
     assert machines.status["usage"]["preemptions"] == 1
 
 

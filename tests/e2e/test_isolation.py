@@ -24,9 +24,13 @@ def test_a_run_may_write_its_own_outputs(codes):
     assert codes["own output"] == 200
 
 
-@pytest.mark.parametrize("attempt", ["up", "absolute", "models", "source"])
+@pytest.mark.parametrize("attempt", ["up", "absolute", "models", "source", "another attempt"])
 def test_a_run_cannot_write_outside_its_outputs_and_logs(codes, attempt):
     assert codes[attempt] in {400, 403}
+
+
+def test_a_run_can_read_no_checkpoint_but_those_of_attempts_before_it(codes):
+    assert codes["a checkpoint to come"] == 400
 
 
 def test_a_run_cannot_read_an_input_that_its_spec_does_not_name(codes):

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tests.e2e import scripts
-from tests.e2e.bucket import folder
+from tests.e2e.bucket import folder, root
 from tests.e2e.yard import Yard, training_job
 
 pytestmark = pytest.mark.e2e
@@ -82,4 +82,4 @@ def test_the_digest_in_the_status_is_that_of_the_source_that_ran(runs, files):
     import hashlib
 
     run = runs["odd"]
-    assert hashlib.sha256(files.read(run, "source.tar.gz")).hexdigest() == run["status"]["source"]["sha256"]
+    assert hashlib.sha256(files.bytes(root(run) + "source.tar.gz")).hexdigest() == run["status"]["source"]["sha256"]

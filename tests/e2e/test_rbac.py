@@ -87,4 +87,7 @@ def a_whole_run(yard: Yard, configure):
     yard.wait("a machine to be given back", lambda: "ProvisioningTimeout" in json.dumps(yard.events("rights")))
     configure()
     assert yard.wait_for_end(name)["status"]["phase"] == "Completed"
+    gone = json.dumps({"spec": {"deletionPolicy": "Delete", "ttlSecondsAfterFinished": 0}})
+    yard.kubectl("patch", "tj", name, "--type=merge", "-p", gone)
+    yard.wait("the run to go", lambda: name not in yard.kubectl("get", "tj", "-o", "name"))
     yard.kubectl("delete", "cc", "rights", "--timeout=120s")

@@ -16,7 +16,15 @@ import pytest
 
 from tests.unit.runtime.fakes import FakeGroups
 from trainyard.contract import RUN_MANIFEST_SCHEMA, canonical_json
-from trainyard_operator.api.names import EVENT, JOB, REGISTERED_MODEL, RUN_UID_LABEL, TRAINING_JOB, TRAINING_JOB_LABEL
+from trainyard_operator.api.names import (
+    ATTEMPT_LABEL,
+    EVENT,
+    JOB,
+    REGISTERED_MODEL,
+    RUN_UID_LABEL,
+    TRAINING_JOB,
+    TRAINING_JOB_LABEL,
+)
 from trainyard_operator.api.sizes import Catalogue
 from trainyard_operator.domain.job import PodSettings
 from trainyard_operator.kube.client import KubeClient
@@ -33,6 +41,7 @@ from trainyard_operator.runtime.store import Store
 from trainyard_operator.runtime.watched import PLANNED, WATCHED
 from trainyard_operator.storage import layout
 from trainyard_operator.storage.models import copy_version
+from trainyard_operator.storage.runs import erase_run
 from trainyard_operator.storage.store import S3Store
 
 NAMESPACE = "default"
@@ -94,7 +103,7 @@ async def live(client: KubeClient, objects: S3Store, lifetime: Lifetime) -> None
     mortal_objects = Mortal(objects, lifetime=lifetime, writes={"put", "copy"})
     executor = Executor(
         client=mortal_client, store=store, informer=informer, memory=memory,
-        copy=partial(copy_version, mortal_objects), groups=FakeGroups(), now=partial(datetime.now, UTC),
+        copy=partial(copy_version, mortal_objects), erase=partial(erase_run, mortal_objects), groups=FakeGroups(), now=partial(datetime.now, UTC),
     )  # fmt: skip
     pods = PodSettings(trainer_image="trainer:1", gateway_url="https://gateway:8443", gateway_ca="PEM")
     controllers = build_controllers(
@@ -122,25 +131,36 @@ def versions(store: Store) -> set[tuple[str, str]]:
     return {(o["metadata"]["uid"], o["metadata"]["resourceVersion"]) for kind in PLANNED for o in store.list(kind)}
 
 
-async def end_of_the_script(client: KubeClient, objects: S3Store, run) -> None:
-    """Do what node, runner and Job controller do once there is a Job: outputs, manifest, pod, Job condition."""
+async def end_of_an_attempt(client: KubeClient, objects: S3Store, run) -> None:
+    """Do what node, runner and Job controller do once there is a Job; the node of the first attempt is lost.
+
+    Of the second one there are outputs, a manifest, and a Job that has completed.
+    """
     meta = run["metadata"]
-    jobs = await listed(client, JOB, f"{RUN_UID_LABEL}={meta['uid']}")
-    if not jobs or jobs[0].get("status", {}).get("conditions"):
-        return
-    (job,) = jobs
-    await objects.put(layout.outputs_prefix(NAMESPACE, meta["uid"]) + "m.pkl", BODY)
-    manifest = {
-        "schema": RUN_MANIFEST_SCHEMA,
-        "run": {"name": meta["name"], "namespace": NAMESPACE, "uid": meta["uid"], "experiment": "crash"},
-        "sourceSha256": "5" * 64, "exitCode": 0, "startTime": "", "endTime": "", "metrics": {"accuracy": 0.5},
-        "outputs": [{"path": "outputs/m.pkl", "bytes": len(BODY), "sha256": SHA256}], "warnings": [], "environment": {},
-    }  # fmt: skip
-    await objects.put(layout.run_manifest_key(NAMESPACE, meta["uid"]), canonical_json(manifest))
+    for job in await listed(client, JOB, f"{RUN_UID_LABEL}={meta['uid']}"):
+        if job.get("status", {}).get("conditions"):
+            continue
+        attempt = int(job["metadata"]["labels"][ATTEMPT_LABEL])
+        if attempt == 1:
+            await finish(client, job, "FailureTarget", "Failed", reason="PodFailurePolicy", failed=1)
+            continue
+        await objects.put(layout.attempt_prefix(NAMESPACE, meta["uid"], attempt) + "outputs/m.pkl", BODY)
+        manifest = {
+            "schema": RUN_MANIFEST_SCHEMA,
+            "run": {"name": meta["name"], "namespace": NAMESPACE, "uid": meta["uid"], "experiment": "crash"},
+            "sourceSha256": "5" * 64, "exitCode": 0, "startTime": "", "endTime": "", "metrics": {"accuracy": 0.5},
+            "outputs": [{"path": "outputs/m.pkl", "bytes": len(BODY), "sha256": SHA256}], "warnings": [], "environment": {},
+        }  # fmt: skip
+        await objects.put(layout.run_manifest_key(NAMESPACE, meta["uid"], attempt), canonical_json(manifest))
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        await finish(client, job, "SuccessCriteriaMet", "Complete", succeeded=1, completionTime=now)
+
+
+async def finish(client: KubeClient, job, *kinds: str, reason: str = "Played", **fields) -> None:
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    done = {"succeeded": 1, "startTime": now, "completionTime": now, "uncountedTerminatedPods": {}}
+    done = {"startTime": now, "uncountedTerminatedPods": {}, **fields}
     done["conditions"] = [
-        {"type": kind, "status": "True", "lastTransitionTime": now} for kind in ("SuccessCriteriaMet", "Complete")
+        {"type": kind, "status": "True", "lastTransitionTime": now, "reason": reason, "message": ""} for kind in kinds
     ]
     await client.patch_status(JOB, job["metadata"]["name"], done, namespace=NAMESPACE)
 
@@ -179,12 +199,12 @@ async def run_with_a_kill(client: KubeClient, objects: S3Store, *, name: str, wr
     run = await client.create(TRAINING_JOB, wish(name))
     first = Lifetime(writes=writes, after=after)
     for lifetime in [first, *(Lifetime(writes=None, after=False) for _ in range(5))]:
-        for _ in range(2):  # the world goes on while the operator lives, and while it does not
+        for _ in range(3):  # the world goes on while the operator lives, and while it does not
             try:
                 await live(client, objects, lifetime)
             except (Killed, BaseExceptionGroup):
                 assert lifetime.killed
-            await end_of_the_script(client, objects, run)
+            await end_of_an_attempt(client, objects, run)
         done = await client.get(TRAINING_JOB, name, namespace=NAMESPACE)
         if done.get("status", {}).get("phase") == "Completed":
             break
@@ -196,7 +216,11 @@ async def check(client: KubeClient, objects: S3Store, run) -> None:
     name, uid = run["metadata"]["name"], run["metadata"]["uid"]
     assert run["status"]["phase"] == "Completed", run["status"]
     assert [m["id"] for m in run["status"]["models"]] == [f"model_{name}:1"]
-    assert len(await listed(client, JOB, f"{TRAINING_JOB_LABEL}={name}")) == 1
+    jobs = await listed(client, JOB, f"{TRAINING_JOB_LABEL}={name}")
+    assert sorted(job["metadata"]["labels"][ATTEMPT_LABEL] for job in jobs) == ["1", "2"]
+    attempts = [(entry["number"], entry["reason"]) for entry in run["status"]["attempts"]]
+    assert attempts == [(1, "NodeLost"), (2, "Completed")]
+    assert (run["status"]["attempt"], run["status"]["disruptions"]) == (2, 1)
     models = [m for m in await listed(client, REGISTERED_MODEL) if m["spec"]["modelName"] == f"model_{name}"]
     assert [[(v["version"], v["state"]) for v in m["status"]["versions"]] for m in models] == [[(1, "Ready")]]
     assert models[0]["status"]["versions"][0]["run"]["uid"] == uid
@@ -209,7 +233,9 @@ async def check(client: KubeClient, objects: S3Store, run) -> None:
 
 
 @pytest.mark.parametrize("after", [pytest.param(False, id="before"), pytest.param(True, id="after")])
-async def test_an_operator_killed_at_any_write_leaves_one_job_and_one_version(control_plane, client, objects, after):
+async def test_an_operator_killed_at_any_write_leaves_one_job_an_attempt_and_one_version(
+    control_plane, client, objects, after
+):
     for writes in range(1, STEPS):
         name = f"crash-{'after' if after else 'before'}-{writes}"
         cut = await run_with_a_kill(client, objects, name=name, writes=writes, after=after)

@@ -47,7 +47,7 @@ class Operator:
         self.informer = Informer(store=self.store, book=book, queues=queues)
         groups = PacedNodeGroups(EksApi(aws.connect), clock=lambda: self.seconds, patience=30)
         executor = Executor(
-            client=client, store=self.store, informer=self.informer, memory=Memory(), copy=None, groups=groups,
+            client=client, store=self.store, informer=self.informer, memory=Memory(), copy=None, erase=None, groups=groups,
             now=partial(datetime.now, UTC),
         )  # fmt: skip
         controller = ComputeClusterController(

@@ -18,7 +18,7 @@ from yarl import URL
 
 from trainyard.contract import TOKEN_AUDIENCE
 from trainyard.transfer import GatewayClient, GatewayRefused
-from trainyard_operator.api.names import CONFIG_MAP, JOB, POD, SECRET, TRAINING_JOB, Kind, job_name
+from trainyard_operator.api.names import ATTEMPT_LABEL, CONFIG_MAP, JOB, POD, SECRET, TRAINING_JOB, Kind, job_name
 from trainyard_operator.gateway.adapters import KubeSources, StoreRunDirectory
 from trainyard_operator.gateway.metrics import GatewayMetrics
 from trainyard_operator.gateway.reviewer import CachedReviewer, KubeTokenReviewer
@@ -46,7 +46,7 @@ class Board:
     def __init__(self) -> None:
         self.reports: dict[str, Any] = {}
 
-    def publish(self, uid: str, *, report: Any = None, source_sha256: str | None = None) -> None:
+    def publish(self, uid: str, *, attempt: int, report: Any = None, source_sha256: str | None = None) -> None:
         if report is not None:
             self.reports[uid] = report
 
@@ -93,7 +93,9 @@ class Yard:
         uid = parent["metadata"]["uid"]
         pod = {"restartPolicy": "Never", "containers": [{"name": "train", "image": "none"}]}
         template = {"metadata": {"labels": {"run": name}}, "spec": pod}
-        job = await self.create(JOB, job_name(name, uid), spec={"template": template}, metadata=owned_by(parent))
+        labels = {ATTEMPT_LABEL: "1"}
+        metadata = {**owned_by(parent), "labels": labels}
+        job = await self.create(JOB, job_name(name, uid, 1), spec={"template": template}, metadata=metadata)
         await self.create(POD, f"{job['metadata']['name']}-x", spec=pod, metadata=owned_by(job))
         await self.sync()
         return uid, f"{job['metadata']['name']}-x"
@@ -207,7 +209,7 @@ async def test_a_pod_gets_its_run_reads_its_input_writes_its_outputs_and_reports
     put = granted["files"][0]
     assert (await yard.send("PUT", put["url"], b"other", put["headers"]))[0] == 400
     assert (await yard.send("PUT", put["url"], body, put["headers"]))[0] == 200
-    assert await yard.objects.get(f"runs/{yard.namespace}/{uid}/outputs/m ö.pkl", limit=100) == body
+    assert await yard.objects.get(f"runs/{yard.namespace}/{uid}/attempts/1/outputs/m ö.pkl", limit=100) == body
 
     assert await yard.report(token, accuracy=0.9255) == (200, {})
     assert yard.board.reports[uid]["metrics"] == {"accuracy": 0.9255}
@@ -247,7 +249,7 @@ async def test_a_run_reaches_nothing_of_another_run(yard):
     token_a, token_b = yard.token(pod=pod_a), yard.token(pod=pod_b)
     _, run_b = await yard.grants(token_b, op="run")
     assert run_b["uid"] == uid_b
-    await yard.objects.put(f"runs/{yard.namespace}/{uid_b}/outputs/secret", b"of b")
+    await yard.objects.put(f"runs/{yard.namespace}/{uid_b}/attempts/1/outputs/secret", b"of b")
 
     _, run_a = await yard.grants(token_a, op="run")
     assert (run_a["uid"], uid_b in json.dumps(run_a)) == (uid_a, False)
@@ -275,7 +277,9 @@ async def test_no_pod_writes_models_or_the_datastore(yard):
         assert status in {400, 403}
     assert (await yard.grants(token, op="data-put", files=[{"path": "x", "bytes": 1}]))[0] == 403
     _, granted = await yard.grants(token, op="put", files=[{"path": "outputs/x", "bytes": 1}])
-    url = granted["files"][0]["url"].replace(f"/runs/{yard.namespace}/{uid}/outputs/", f"/models/{yard.namespace}/m/1/")
+    url = granted["files"][0]["url"].replace(
+        f"/runs/{yard.namespace}/{uid}/attempts/1/outputs/", f"/models/{yard.namespace}/m/1/"
+    )
     assert (await yard.send("PUT", url, b"x"))[0] == 403
 
 
@@ -400,3 +404,24 @@ async def test_four_operators_that_start_at_once_agree_on_one_authority(yard):
         *(load_tls(yard.client, namespace=yard.namespace, secret="race", names=[]) for _ in range(4))
     )
     assert len({tls.ca_pem for tls in made}) == 1
+
+
+async def test_a_pod_whose_attempt_was_given_up_gets_nothing_more_and_can_reach_no_other_attempts_folder(yard):
+    uid, pod = await yard.run("mnist")
+    token = yard.token(pod=pod)
+    wish = {"op": "put", "files": [{"path": "outputs/x", "bytes": 1}]}
+    _, granted = await yard.grants(token, **wish)
+    parent = await yard.client.get(TRAINING_JOB, "mnist", namespace=yard.namespace)
+    template = {"spec": {"restartPolicy": "Never", "containers": [{"name": "train", "image": "none"}]}}
+    labels = {"labels": {ATTEMPT_LABEL: "2"}}
+    await yard.create(JOB, job_name("mnist", uid, 2), spec={"template": template}, metadata=owned_by(parent) | labels)
+    await yard.sync()
+    status, answer = await yard.grants(token, **wish)
+    assert (status, "is over" in answer["error"]["message"]) == (403, True)
+    assert (await yard.report(token, loss=1.0))[0] == 403
+    # An address that it still has leads to its own folder, and cannot be bent towards another one.
+    url, headers = granted["files"][0]["url"], granted["files"][0]["headers"]
+    assert (await yard.send("PUT", url, b"1", headers))[0] == 200
+    assert (await yard.send("PUT", url.replace("/attempts/1/", "/attempts/2/"), b"1", headers))[0] == 403
+    assert await yard.objects.get(f"runs/{yard.namespace}/{uid}/attempts/1/outputs/x", limit=10) == b"1"
+    assert await yard.objects.head(f"runs/{yard.namespace}/{uid}/attempts/2/outputs/x") is None

@@ -16,6 +16,7 @@ import pytest
 from tests.support.objectstore import ObjectServer
 from tests.unit.storage.builders import NAMESPACE, UID, entry, saved_run
 from trainyard_operator.storage import layout
+from trainyard_operator.storage.erasure import is_empty
 from trainyard_operator.storage.errors import (
     BucketNotFound,
     CopyRefused,
@@ -26,7 +27,7 @@ from trainyard_operator.storage.errors import (
     StoreUnavailable,
 )
 from trainyard_operator.storage.models import copy_version, read_model_manifest
-from trainyard_operator.storage.runs import freeze_source
+from trainyard_operator.storage.runs import erase_run, freeze_source
 from trainyard_operator.storage.store import S3Store
 
 if TYPE_CHECKING:
@@ -321,7 +322,7 @@ async def test_eight_operators_at_once_make_one_version(store):
 
 
 async def test_bytes_that_changed_after_the_run_never_become_a_version(store):
-    await fill(store, saved_run(OUTPUTS) | {f"runs/{NAMESPACE}/{UID}/outputs/modelx": b"X"})
+    await fill(store, saved_run(OUTPUTS) | {f"runs/{NAMESPACE}/{UID}/attempts/1/outputs/modelx": b"X"})
     with pytest.raises(CopyRefused, match="changed after the run"):
         await copy_version(store, NAMESPACE, "m", 1, entry("outputs/modelx"))
     assert await read_model_manifest(store, NAMESPACE, "m", 1) is None
@@ -347,3 +348,13 @@ async def test_signing_500_addresses_leaves_the_event_loop_free(store):
     done.set()
     await watcher
     assert longest < took / 2
+
+
+async def test_a_run_is_deleted_page_by_page_and_its_neighbours_stay(store):
+    mine = {f"runs/{NAMESPACE}/erased/attempts/1/outputs/{n:04} ü": b"x" for n in range(1001)}
+    neighbours = {f"runs/{NAMESPACE}/erased-too/x": b"", f"runs/{NAMESPACE}/erase/x": b""}
+    await fill(store, mine | neighbours)
+    await erase_run(store, NAMESPACE, "erased")
+    assert await is_empty(store, f"runs/{NAMESPACE}/erased/")
+    await erase_run(store, NAMESPACE, "erased")
+    assert [await store.head(key) is not None for key in neighbours] == [True, True]

@@ -55,7 +55,7 @@ async def create_all(api: Api, namespace: str, count: int) -> list[dict[str, Any
 async def template(api: Api, namespace: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return a Job and a status that the operator wrote, for the bare client to write again."""
     run = (await api.list(TRAINING_JOB, namespace))[0]
-    name = job_name(run["metadata"]["name"], run["metadata"]["uid"])
+    name = job_name(run["metadata"]["name"], run["metadata"]["uid"], 1)
     job = next(job for job in await api.list(JOB, namespace) if job["metadata"]["name"] == name)
     metadata = {"labels": job["metadata"]["labels"], "ownerReferences": job["metadata"]["ownerReferences"]}
     spec = {name: value for name, value in job["spec"].items() if name != "selector"}
@@ -74,7 +74,7 @@ async def floor(api: Api, count: int, job: dict[str, Any], status: dict[str, Any
 
     async def pair(run: dict[str, Any]) -> None:
         metadata = run["metadata"]
-        name = job_name(metadata["name"], metadata["uid"])
+        name = job_name(metadata["name"], metadata["uid"], 1)
         body = json.loads(text)
         owner = {**body["metadata"]["ownerReferences"][0], "name": metadata["name"], "uid": metadata["uid"]}
         body["metadata"] |= {"name": name, "namespace": "floor", "ownerReferences": [owner]}

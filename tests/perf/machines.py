@@ -23,6 +23,7 @@ from yarl import URL
 from tests.perf.api import Api
 from trainyard.contract import RUN_MANIFEST_SCHEMA, canonical_json
 from trainyard_operator.api.names import (
+    ATTEMPT_LABEL,
     COMPUTE_CLUSTER_LABEL,
     JOB,
     NODE,
@@ -213,7 +214,9 @@ class Machines:
             "warnings": [],
             "environment": {},
         }
-        await self._objects.put(layout.run_manifest_key(self._namespace, uid), canonical_json(manifest))
+        await self._objects.put(
+            layout.run_manifest_key(self._namespace, uid, int(meta["labels"][ATTEMPT_LABEL])), canonical_json(manifest)
+        )
 
     async def _patch_status(self, kind: Kind, name: str, status: JsonObject) -> None:
         namespace = self._namespace if kind.namespaced else None

@@ -173,6 +173,7 @@ class FakeGateway:
     store: FakeStore
     run: dict[str, Any] = field(default_factory=dict)
     inputs: dict[str, list[list[dict[str, Any]]]] = field(default_factory=dict)  # pages of {path, key, bytes}
+    checkpoints: dict[int, list[dict[str, Any]]] = field(default_factory=dict)  # by attempt: answers to come
     refusals: dict[str, tuple[int, dict[str, Any]]] = field(default_factory=dict)  # by op
     reports: list[tuple[float, dict[str, Any]]] = field(default_factory=list)
     grants: list[dict[str, Any]] = field(default_factory=list)
@@ -206,6 +207,11 @@ class FakeGateway:
             return {"files": files, "next": str(number + 1) if number + 1 < len(pages) else None}
         if op == "delete":
             return {"files": [{"path": path, "url": self.sign(path)} for path in request["paths"]]}
+        if op == "checkpoint":
+            record = self.checkpoints[request["attempt"]].pop(0)
+            folder = f"checkpoint/{record['slot']}/"
+            files = [{**file, "url": self.sign(folder + file["path"])} for file in record["files"]]
+            return {"files": files, "next": None}
         files = []
         for wish in request["files"]:
             headers = {}

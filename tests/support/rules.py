@@ -143,6 +143,11 @@ def _amounts(**amounts: str | int) -> JsonObject:
     return training_job(resources={key.split("_")[0]: {name: value} for key, value in amounts.items()})
 
 
+def _disk(request: str, limit: str) -> JsonObject:
+    amounts = {"requests": {"ephemeral-storage": request}, "limits": {"ephemeral-storage": limit}}
+    return training_job(resources=amounts)
+
+
 _ONE_MODEL = training_job(models=[{"name": "m", "path": "outputs/m.pkl", "tags": {"a": "b"}}])
 _TWO_MODELS = training_job(
     models=[{"name": "n", "path": "outputs/n"}, {"name": "m", "path": "outputs/m.pkl", "tags": {"a": "b"}}]
@@ -177,9 +182,10 @@ CASES = [
     _unchangeable(10, "resources", {"limits": {"cpu": 1}}, {"limits": {"cpu": 2}}),
     _of_job("spec", 10, training_job(), training_job(resources={"limits": {"cpu": 2}}), training_job()),
     _unchangeable(11, "priority", 1, 2),
-    _of_job("spec", 12, training_job(cancel=True), training_job(cancel=False), training_job(cancel=True)),
-    _of_job("spec", 13, _TWO_MODELS, _OTHER_TAG, _ONE_MODEL),
-    _of_job("spec", 13, _ONE_MODEL, training_job(), _ONE_MODEL),
+    _unchangeable(12, "terminationGracePeriodSeconds", 30, 60),
+    _of_job("spec", 13, training_job(cancel=True), training_job(cancel=False), training_job(cancel=True)),
+    _of_job("spec", 14, _TWO_MODELS, _OTHER_TAG, _ONE_MODEL),
+    _of_job("spec", 14, _ONE_MODEL, training_job(), _ONE_MODEL),
     _of_job("spec.source", 0, training_job(source=_CODE), training_job(source={"inline": {"train.py": ""}, **_CODE})),
     _of_job("spec.source", 0, training_job(), training_job(source={})),
     _of_job(
@@ -212,6 +218,7 @@ CASES = [
         _amounts(requests_memory="1024Mi", limits_memory="1Gi"),
         _amounts(requests_memory="1Gi", limits_memory="1G"),
     ),
+    _of_job("spec.resources", 2, _disk("1024Mi", "1Gi"), _disk("1Gi", "1G")),
     *(
         _of_job("spec.models[].path", 0, _model("outputs"), _model(bad))
         for bad in ("m.pkl", "outputs/", "outputs/../m", "outputs//m", "/outputs/m", "outputs2/m")

@@ -41,6 +41,15 @@ def memory_limit(root: Path) -> int | None:
     return None
 
 
+def memory_peak(root: Path) -> int | None:
+    """Return the most memory, in bytes, that the container has used at once, or None where nobody has counted."""
+    for path in (root / "memory.peak", root / "memory" / "memory.max_usage_in_bytes"):
+        words = _words(path)
+        if words and words[0].isdigit():
+            return int(words[0])
+    return None
+
+
 def memory_kills(root: Path) -> int:
     """Return how many processes of the container the kernel has killed for want of memory."""
     for path in (root / "memory.events", root / "memory" / "memory.oom_control"):

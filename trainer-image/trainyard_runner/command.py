@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trainyard.contract import ENV_METRICS_FILE, ENV_OUTPUTS
+from trainyard.contract import ENV_CHECKPOINT_DIR, ENV_METRICS_FILE, ENV_OUTPUTS
 from trainyard_runner.cgroup import thread_variables
 
 if TYPE_CHECKING:
@@ -29,4 +29,5 @@ def environment_of(*, environ: Mapping[str, str], layout: Layout) -> dict[str, s
         "PYTHONUNBUFFERED": "1",
         ENV_METRICS_FILE: str(layout.metrics_file),
         ENV_OUTPUTS: str(layout.outputs),
+        ENV_CHECKPOINT_DIR: str(layout.checkpoint),
     }

@@ -7,12 +7,14 @@ disk and saving it waits; only when it is saved does the container end.
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import time
 from typing import TYPE_CHECKING, cast
 
 from trainyard.contract import ENV_CA, ENV_GATEWAY
-from trainyard_runner.cgroup import memory_kills, memory_limit
+from trainyard_runner.cgroup import memory_kills, memory_limit, memory_peak
 from trainyard_runner.child import Minder
 from trainyard_runner.command import command_of, environment_of
 from trainyard_runner.outcome import Outcome, not_started, outcome_of
@@ -58,6 +60,8 @@ def execute(*, layout: Layout, environ: Mapping[str, str]) -> int:
         stopped_by=minder.stopped_by,
         memory_kills=memory_kills(layout.cgroup) - kills,
         memory_limit=memory_limit(layout.cgroup),
+        memory_peak=memory_peak(layout.cgroup),
+        disk_full=session.tail().rstrip().endswith(os.strerror(errno.ENOSPC)),
     )
     return session.finish(outcome, ended=ended)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import threading
 from pathlib import Path
@@ -77,7 +78,8 @@ class InputFetcher:
             raise InputError(reason="InputFailed", message=f"input {name!r} could not be fetched: {error}") from error
         except OSError as error:
             words = f"{error.strerror or error}: {error.filename}" if error.filename else str(error)
-            raise InputError(reason="InputFailed", message=f"input {name!r} could not be written: {words}") from error
+            reason = "DiskFull" if error.errno == errno.ENOSPC else "InputFailed"
+            raise InputError(reason=reason, message=f"input {name!r} could not be written: {words}") from error
 
     def _fetch_pages(self, name: str, folder: Path) -> None:
         after: str | None = ""

@@ -17,6 +17,7 @@ class Layout:
     run_file: Path = Path(contract.RUN_FILE)
     work: Path = Path(contract.WORK_DIR)
     inputs: Path = Path(contract.INPUTS_DIR)
+    checkpoint: Path = Path(contract.CHECKPOINT_DIR)
     token: Path = Path(contract.TOKEN_FILE)
     termination_log: Path = Path(contract.TERMINATION_LOG)
     cgroup: Path = Path("/sys/fs/cgroup")
@@ -36,6 +37,11 @@ class Layout:
     def metrics_file(self) -> Path:
         """Where scripts append metrics and progress as JSON lines."""
         return self.home / "metrics.jsonl"
+
+    @property
+    def restored(self) -> Path:
+        """What `prepare` has noted of the checkpoint that it has restored."""
+        return self.home / "restored.json"
 
     @property
     def log_spool(self) -> Path:

@@ -14,6 +14,7 @@ from trainyard import contract
 from trainyard.patience import TransferError
 from trainyard.transfer import GatewayRefused, StoreRefused
 from trainyard.uploads import GRANTS_PER_FILE
+from trainyard_runner.checkpoint import restore
 from trainyard_runner.gateway import Clients
 from trainyard_runner.inputs import InputError, InputFetcher
 from trainyard_runner.journal import journaled, save_journal
@@ -100,6 +101,9 @@ def _fetch(layout: Layout, environ: Mapping[str, str]) -> None:
     for wanted in document["inputs"]:
         fetcher.fetch(wanted)
         tell(fetcher.message)
+    if document["checkpoint"] is not None:
+        restored = restore(document["checkpoint"], layout.checkpoint, gateway=clients.gateway, store=clients.store)
+        layout.restored.write_text(json.dumps(restored))
     # The script can read this file, and has no use for a way into the object store.
     kept = {**document, "source": {**document["source"], "url": ""}}
     layout.run_file.write_text(json.dumps(kept))

@@ -17,6 +17,7 @@ from trainyard.contract import (
 from trainyard.patience import PATIENCE_SECONDS, TransferError, Unavailable
 from trainyard.transfer import Upload
 from trainyard.uploads import open_regular, put_file
+from trainyard_runner.checkpoint import CheckpointSaver, read_look
 from trainyard_runner.gateway import Clients
 from trainyard_runner.logs import LogShipper
 from trainyard_runner.metrics import MetricsTail
@@ -60,6 +61,13 @@ class Session:
             gateway=self._clients.gateway,
             store=self._clients.store,
         )
+        self._checkpoints = CheckpointSaver(
+            folder=layout.checkpoint,
+            restored=read_look(layout.restored),
+            gateway=self._clients.gateway,
+            store=self._clients.store,
+            warnings=self._warnings,
+        )
         self._metrics = MetricsTail(layout.metrics_file, warnings=self._warnings)
         self._reporter = Reporter(gateway=self._clients.reports, snapshot=self._snapshot)
         self._state = "Running"
@@ -70,6 +78,7 @@ class Session:
         """Begin to report, and to carry log parts away."""
         self._shipper.start()
         self._reporter.start()
+        self._checkpoints.start()
 
     def follow(self, pipe: int) -> None:
         """Begin to read what comes out of `pipe`."""
@@ -82,6 +91,10 @@ class Session:
         if minder.drain(self._tee):
             self._warnings.add("processes that the script had left running were killed when it ended")
 
+    def tail(self) -> str:
+        """Return the last lines that the script has printed."""
+        return self._tee.tail(MAX_LOG_TAIL_BYTES) if self._tee else ""
+
     def finish(self, outcome: Outcome, *, ended: float) -> int:
         """Save everything, say how it ended, and return the container's exit code.
 
@@ -93,6 +106,8 @@ class Session:
         self._state, self._message = "Finalizing", "saving outputs"
         # Should the pod be killed before the end, this much is known of it.
         self._terminate(outcome, unsaved="the pod was stopped before the outputs were saved")
+        # First of all: the time until the pod is killed may not do for the rest.
+        self._checkpoints.finish(keep=outcome.exit_code != 0)
         outputs: list[OutputFile] = []
         digest: str | None = None
         unsaved: str | None = None
@@ -184,7 +199,7 @@ class Session:
             outputs={"files": len(saved), "bytes": sum(file["bytes"] for file in saved)},
             manifest_sha256=manifest_sha256,
             warnings=self._warnings.listed(),
-            log_tail=self._tee.tail(MAX_LOG_TAIL_BYTES) if self._tee else "",
+            log_tail=self.tail(),
         )
         write_termination(self._layout.termination_log, document)
 

@@ -57,10 +57,15 @@ RUN_UID_LABEL: Final = f"{GROUP}/run-uid"
 TRAINING_JOB_LABEL: Final = f"{GROUP}/training-job"
 EXPERIMENT_LABEL: Final = f"{GROUP}/experiment"
 COMPUTE_CLUSTER_LABEL: Final = f"{GROUP}/compute-cluster"
+ATTEMPT_LABEL: Final = f"{GROUP}/attempt"
+# On a Job that the operator has stopped for good: why. It is written with the same patch that suspends the Job.
+STOPPED_ANNOTATION: Final = f"{GROUP}/stopped"
 # On everything that a cluster's provider makes, and on the nodes that come of it; its value is `pool_name`.
 POOL_LABEL: Final = f"{GROUP}/pool"
 # Keeps a cluster until its nodes are gone, which no owner reference can: they belong to no namespace.
 FINALIZER: Final = f"{GROUP}/pool"
+# Keeps a run whose `deletionPolicy` is Delete until its data is gone from the object store.
+DATA_FINALIZER: Final = f"{GROUP}/run-data"
 # On a Job that was let in and found no node: how often, and when it may be let in again, as JSON.
 BACK_OFF_ANNOTATION: Final = f"{GROUP}/admission-back-off"
 # On the operator's own pod that holds the lease: the gateway's Service selects it.
@@ -72,9 +77,10 @@ KUEUE_PRIORITY_LABEL: Final = "kueue.x-k8s.io/priority-class"
 # On each Workload that Kueue makes for a Job.
 KUEUE_JOB_LABEL: Final = "kueue.x-k8s.io/job-uid"
 
-# Leaves room for the nine characters of `job_name` and for the six that the Job controller appends to a pod's name.
 MAX_TRAINING_JOB_NAME: Final = 52
 MAX_LABEL_VALUE: Final = 63
+# Leaves room for the six characters that the Job controller appends to a pod's name.
+_MAX_JOB_NAME: Final = 57
 
 _DIGEST_CHARS: Final = 8
 _MAX_POOL_NAME: Final = 50
@@ -83,12 +89,14 @@ _ENDS_LIKE_A_DIGEST = re.compile(rf"-[0-9a-f]{{{_DIGEST_CHARS}}}\Z")
 _NOT_ALLOWED = re.compile(r"[^a-z0-9]+")
 
 
-def job_name(training_job_name: str, uid: str) -> str:
-    """Return the name of the Job of a TrainingJob.
+def job_name(training_job_name: str, uid: str, attempt: int) -> str:
+    """Return the name of the Job of one attempt of a TrainingJob.
 
-    The uid keeps a TrainingJob that was deleted and created again apart from the Job that it had before.
+    The uid keeps a TrainingJob that was deleted and created again apart from the Jobs that it had before, and a name
+    that had to be cut for want of room apart from others that begin like it.
     """
-    return f"{training_job_name}-{uid[:8]}"
+    ending = f"-{uid[:8]}-{attempt}"
+    return training_job_name[: _MAX_JOB_NAME - len(ending)].rstrip("-") + ending
 
 
 def cluster_of(run: Mapping[str, Any]) -> tuple[str, str] | None:

@@ -44,7 +44,12 @@ class TrainingJobCondition(Word):
     COMPLETE = "Complete", "True once everything is done: wait for it with `kubectl wait --for=condition=Complete`."
     FAILED = "Failed", "True once the run has ended without success; the reason says what went wrong."
     CANCELED = "Canceled", "True once the run was stopped because of `spec.cancel`."
+    SUSPENDED = "Suspended", "Present, and True, only while `spec.suspend` keeps the run from going on."
     ADMITTED = "Admitted", "True once the run's cluster, or Kueue, has let it in; False while it waits in the queue."
+    DATA_DELETED = (
+        "DataDeleted",
+        "Present, and False, only while the TrainingJob is being deleted and its data cannot be; the message says why.",
+    )
     OUTPUTS_SAVED = "OutputsSaved", "True once the outputs are in the object store together with their manifest."
     MODEL_REGISTERED = "ModelRegistered", "True once every model of the run has a version that is Ready."
 
@@ -86,7 +91,7 @@ class TrainingJobReason(Word):
     )
     QUOTA_EXCEEDED = "QuotaExceeded", "A ResourceQuota of the run's namespace has no room for its pod."
     POD_PENDING = "PodPending", "The Job exists and its pod is about to be created."
-    POD_UNSCHEDULABLE = "PodUnschedulable", "No node fits the pod now; the message repeats what the scheduler says."
+    UNSCHEDULABLE = "Unschedulable", "No node fits the pod now; the message repeats what the scheduler says."
     IMAGE_PULL_FAILED = "ImagePullFailed", "The node cannot pull the image; the kubelet goes on trying."
     CONTAINER_NOT_STARTING = "ContainerNotStarting", "The node cannot start a container; the message says why."
     PREPARING = "Preparing", "Source and inputs are being fetched into the pod."
@@ -103,15 +108,32 @@ class TrainingJobReason(Word):
     INPUT_FAILED = "InputFailed", "An input exists but could not be brought into the pod, for example for lack of disk."
     SCRIPT_FAILED = "ScriptFailed", "The entry script ended with an exit code other than 0, or by a signal."
     OUT_OF_MEMORY = "OutOfMemory", "The container was killed because it reached its memory limit."
+    DISK_FULL = "DiskFull", "The run wrote more to its disk than it may, or its node's disk is full."
+    START_TIMEOUT = (
+        "StartTimeout",
+        "The script had not started in `spec.startTimeoutSeconds` after the run was let in; the message says why.",
+    )
+    RUN_TIMEOUT = "RunTimeout", "The script ran longer than `spec.runTimeoutSeconds`; what it had saved is kept."
     OUTPUTS_NOT_SAVED = "OutputsNotSaved", "The script succeeded but its outputs could not be saved."
     MODEL_PATH_NOT_FOUND = (
         "ModelPathNotFound",
         "The run saved no file at a model's `path`; the message lists what it saved.",
     )
     MODEL_NOT_REGISTERED = "ModelNotRegistered", "A model version could not be made from the run's outputs."
-    NODE_LOST = "NodeLost", "The node went away under the run and the run was not started again."
+    NODE_LOST = "NodeLost", "The node, or the pod on it, went away under the run; this is no failure of the script."
+    PREEMPTED = (
+        "Preempted",
+        "The run's machine was taken back by its owner, or its place by another pod; this is no failure of the script.",
+    )
+    RETRYING = "Retrying", "An attempt has failed and another one is about to begin; the message says why and when."
+    SUSPENDED = "Suspended", "The run rests while `spec.suspend` is set; taken back, it goes on with another attempt."
+    SUSPENDING = "Suspending", "The run is being stopped because of `spec.suspend`; it may save what it has."
     CANCELED = "Canceled", "Somebody set `spec.cancel`."
     CANCELING = "Canceling", "The run is being stopped because of `spec.cancel`; it may save what it has."
+    DATA_NOT_DELETED = (
+        "DataNotDeleted",
+        "The object store does not delete the run's data, as `spec.deletionPolicy` asks for; it is tried again.",
+    )
     JOB_DELETED = "JobDeleted", "Somebody deleted the run's Job before it had ended."
     RUN_FAILED = "RunFailed", "The run ended without saying why; its pod and log may tell more."
 

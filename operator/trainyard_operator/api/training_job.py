@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from trainyard.contract import INPUTS_DIR, OUTPUTS, arguments_of
@@ -13,6 +14,7 @@ from trainyard_operator.api.fields import (
     MODEL_NAME,
     OBJECT_NAME,
     SpecError,
+    read_choice,
     read_flag,
     read_list,
     read_object,
@@ -54,12 +56,23 @@ MAX_VARIABLE_NAME: Final = 256
 MAX_VARIABLE: Final = 8192
 MAX_VARIABLES: Final = 100
 RESERVED_VARIABLES: Final = "TRAINYARD_"
-QUANTITIES: Final = {"cpu": CPU, "memory": MEMORY}
+QUANTITIES: Final = {"cpu": CPU, "memory": MEMORY, "ephemeral-storage": MEMORY}
 MAX_QUANTITY: Final = 24
 MAX_MODELS: Final = 16
 MAX_PRIORITY: Final = 1000
+MAX_RETRIES: Final = 10
+MAX_SECONDS: Final = 31_536_000
+DEFAULT_GRACE_SECONDS: Final = 60
+MAX_GRACE_SECONDS: Final = 3600
 
 _INPUT_REFERENCE = re.compile(r"\$\(inputs\.([^()]*)\)")
+
+
+class RunDeletionPolicy(StrEnum):
+    """What becomes of a run's data in the object store when its TrainingJob is deleted."""
+
+    RETAIN = "Retain"
+    DELETE = "Delete"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +120,13 @@ class TrainingJobSpec:
     limits: Mapping[str, str]
     models: tuple[ModelSpec, ...]
     priority: int
+    retries: int
+    start_timeout: int | None
+    run_timeout: int | None
+    grace_seconds: int
+    ttl: int | None
+    deletion_policy: RunDeletionPolicy
+    suspend: bool
     cancel: bool
 
     @property
@@ -152,8 +172,27 @@ class TrainingJobSpec:
             priority=read_whole(
                 fields.get("priority"), "spec.priority", at_least=-MAX_PRIORITY, at_most=MAX_PRIORITY, default=0
             ),
+            retries=read_whole(fields.get("retries"), "spec.retries", at_most=MAX_RETRIES, default=0),
+            start_timeout=_read_seconds(fields.get("startTimeoutSeconds"), "spec.startTimeoutSeconds"),
+            run_timeout=_read_seconds(fields.get("runTimeoutSeconds"), "spec.runTimeoutSeconds"),
+            grace_seconds=read_whole(
+                fields.get("terminationGracePeriodSeconds"),
+                "spec.terminationGracePeriodSeconds",
+                at_least=1,
+                at_most=MAX_GRACE_SECONDS,
+                default=DEFAULT_GRACE_SECONDS,
+            ),
+            ttl=_read_seconds(fields.get("ttlSecondsAfterFinished"), "spec.ttlSecondsAfterFinished", at_least=0),
+            deletion_policy=read_choice(
+                fields.get("deletionPolicy"), "spec.deletionPolicy", RunDeletionPolicy, RunDeletionPolicy.RETAIN
+            ),
+            suspend=read_flag(fields.get("suspend"), "spec.suspend"),
             cancel=read_flag(fields.get("cancel"), "spec.cancel"),
         )
+
+
+def _read_seconds(value: object, field: str, *, at_least: int = 1) -> int | None:
+    return None if value is None else read_whole(value, field, at_least=at_least, at_most=MAX_SECONDS, default=0)
 
 
 def _read_experiment(value: object) -> str:

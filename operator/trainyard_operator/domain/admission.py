@@ -150,6 +150,7 @@ def entry_of(
         name=meta["name"],
         priority=spec.priority,
         created=meta.get("creationTimestamp", ""),
+        job_name=job["metadata"]["name"] if job else "",
         demand=demand_of(spec.requests, spec.limits, defaults),
         since=parse_timestamp(status["startTime"]) if status.get("startTime") else None,
         not_before=_back_off(job)[1] if job else None,

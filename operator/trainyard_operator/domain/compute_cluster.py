@@ -9,7 +9,7 @@ from typing import Any
 
 from trainyard_operator.api.compute_cluster import DeletionPolicy
 from trainyard_operator.api.fields import SpecError
-from trainyard_operator.api.names import COMPUTE_CLUSTER, FINALIZER, JOB, NODE_POOL, job_name
+from trainyard_operator.api.names import COMPUTE_CLUSTER, FINALIZER, JOB, NODE_POOL
 from trainyard_operator.api.reasons import ComputeClusterCondition as Type
 from trainyard_operator.api.reasons import ComputeClusterReason as Reason
 from trainyard_operator.api.sizes import Catalogue
@@ -161,14 +161,13 @@ def _is_late(unplaced: Unplaced, cluster: Cluster, now: datetime) -> bool:
 
 
 def _let_in(entry: Entry) -> Patch:
-    name = job_name(entry.name, entry.uid)
-    return Patch(kind=JOB, namespace=entry.namespace, name=name, body={"spec": {"suspend": False}})
+    return Patch(kind=JOB, namespace=entry.namespace, name=entry.job_name, body={"spec": {"suspend": False}})
 
 
 def _suspend(unplaced: Unplaced, now: datetime) -> Patch:
     entry = unplaced.entry
     body = back_off(unplaced.job, now=now)
-    return Patch(kind=JOB, namespace=entry.namespace, name=job_name(entry.name, entry.uid), body=body)
+    return Patch(kind=JOB, namespace=entry.namespace, name=entry.job_name, body=body)
 
 
 def _patch_pool(pool: Mapping[str, Any], body: JsonObject) -> Patch:

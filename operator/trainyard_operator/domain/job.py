@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from trainyard import contract
 from trainyard_operator.api.names import (
+    ATTEMPT_LABEL,
     COMPUTE_CLUSTER_LABEL,
     EXPERIMENT_LABEL,
     JOB,
@@ -26,7 +27,6 @@ JsonObject = dict[str, Any]
 
 USER_ID = 65532
 TOKEN_SECONDS = 3600
-GRACE_SECONDS = 60
 RUNNER_IN_IMAGE = "/opt/trainyard/runner.pyz"
 RUNNER_IN_POD = f"{contract.LIBRARY_DIR}/runner.pyz"
 # Isolated and without site-packages: the runner must work the same in every image, whatever its Python holds.
@@ -42,6 +42,8 @@ class PodSettings:
     gateway_ca: str
     pull_policy: str = "IfNotPresent"
     default_requests: Mapping[str, str] = field(default_factory=dict)
+    # How often a run that lost its node is started again, whatever its own `retries`.
+    disruption_retries: int = 20
     # Downloading needs little, and a run that asks for little memory must still get its inputs.
     prepare_requests: Mapping[str, str] = field(default_factory=lambda: {"cpu": "100m", "memory": "128Mi"})
     prepare_limits: Mapping[str, str] = field(default_factory=lambda: {"memory": "512Mi"})
@@ -60,31 +62,41 @@ class Berth:
     open: bool = True
 
 
-def build_job(
+def build_job(  # noqa: PLR0913 - all by name
     *,
     parent: Mapping[str, Any],
     spec: TrainingJobSpec,
+    attempt: int,
     berth: Berth | None,
     settings: PodSettings,
     handed: Mapping[str, str] | None = None,
+    shunned: Sequence[str] = (),
 ) -> JsonObject:
-    """Return the Job of `parent`; with the labels `handed` somebody else decides when it starts.
+    """Return the Job of one attempt of `parent`; it has one pod, and ends with it however that ends.
 
-    One pod at a time (`podReplacementPolicy: Failed`), and a pod lost with its node does not count as a failure of
-    the script (`podFailurePolicy` ignores `DisruptionTarget`): the Job controller then makes another one.
+    The rule on disruptions changes nothing about the end. It leaves a word on it in the Job's own condition, which is
+    there still when the pod went away with its node.
+
+    Parameters
+    ----------
+    handed
+        Labels with which somebody else decides when the Job starts.
+    shunned
+        Nodes that the pod should rather not go to again.
     """
     meta = parent["metadata"]
     labels = {
         RUN_UID_LABEL: meta["uid"],
         TRAINING_JOB_LABEL: meta["name"],
         EXPERIMENT_LABEL: spec.experiment,
+        ATTEMPT_LABEL: str(attempt),
         **({COMPUTE_CLUSTER_LABEL: spec.cluster_name} if spec.cluster_name else {}),
     }
     return {
         "apiVersion": JOB.api_version,
         "kind": JOB.kind,
         "metadata": {
-            "name": job_name(meta["name"], meta["uid"]),
+            "name": job_name(meta["name"], meta["uid"], attempt),
             "namespace": meta["namespace"],
             # Not on the pod: Kueue would queue it a second time.
             "labels": {**labels, **(handed or {})},
@@ -97,11 +109,14 @@ def build_job(
             "parallelism": 1,
             "podReplacementPolicy": "Failed",
             "podFailurePolicy": {
-                "rules": [{"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}]
+                "rules": [{"action": "FailJob", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}]
             },
             "template": {
                 "metadata": {"labels": labels, "annotations": STAY},
-                "spec": _pod_spec(meta=meta, spec=spec, berth=berth, settings=settings),
+                "spec": {
+                    **_pod_spec(meta=meta, spec=spec, berth=berth, settings=settings, attempt=attempt),
+                    **({"affinity": _away_from(shunned)} if shunned else {}),
+                },
             },
         },
     }
@@ -122,7 +137,7 @@ def owner_reference(parent: Mapping[str, Any], *, kind: Kind = TRAINING_JOB) -> 
 
 
 def _pod_spec(
-    *, meta: Mapping[str, Any], spec: TrainingJobSpec, berth: Berth | None, settings: PodSettings
+    *, meta: Mapping[str, Any], spec: TrainingJobSpec, berth: Berth | None, settings: PodSettings, attempt: int
 ) -> JsonObject:
     common = [
         {"name": contract.ENV_GATEWAY, "value": settings.gateway_url},
@@ -131,6 +146,7 @@ def _pod_spec(
         {"name": contract.ENV_RUN_NAMESPACE, "value": meta["namespace"]},
         {"name": contract.ENV_RUN_UID, "value": meta["uid"]},
         {"name": contract.ENV_EXPERIMENT, "value": spec.experiment},
+        {"name": contract.ENV_ATTEMPT, "value": str(attempt)},
         {"name": "HOME", "value": "/tmp"},  # noqa: S108 - a volume of the pod's own
     ]
     # The kubelet expands $(NAME) in values; a doubled dollar is its escape, and the value arrives as it was written.
@@ -142,7 +158,7 @@ def _pod_spec(
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "restartPolicy": "Never",
-        "terminationGracePeriodSeconds": GRACE_SECONDS,
+        "terminationGracePeriodSeconds": spec.grace_seconds,
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": USER_ID,
@@ -177,6 +193,12 @@ def _pod_spec(
     return pod
 
 
+def _away_from(nodes: Sequence[str]) -> JsonObject:
+    rule = {"key": "kubernetes.io/hostname", "operator": "NotIn", "values": sorted(set(nodes))}
+    wish = {"weight": 100, "preference": {"matchExpressions": [rule]}}
+    return {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [wish]}}
+
+
 def _prepare_requests(settings: PodSettings, berth: Berth | None) -> dict[str, str]:
     """Return what `prepare` asks for: the scheduler gives a pod what its greediest container wants.
 
@@ -204,6 +226,7 @@ def _container(*, name: str, image: str, settings: PodSettings, inputs_read_only
             {"name": "trainyard", "mountPath": contract.HOME},
             {"name": "workspace", "mountPath": contract.WORK_DIR},
             {"name": "inputs", "mountPath": contract.INPUTS_DIR, "readOnly": inputs_read_only},
+            {"name": "checkpoint", "mountPath": contract.CHECKPOINT_DIR},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a volume of the pod's own
             {"name": "token", "mountPath": contract.TOKEN_FILE.rpartition("/")[0], "readOnly": True},
         ],
@@ -213,6 +236,6 @@ def _container(*, name: str, image: str, settings: PodSettings, inputs_read_only
 def _volumes() -> list[JsonObject]:
     token = {"audience": contract.TOKEN_AUDIENCE, "expirationSeconds": TOKEN_SECONDS, "path": "token"}
     return [
-        *({"name": name, "emptyDir": {}} for name in ("trainyard", "workspace", "inputs", "tmp")),
+        *({"name": name, "emptyDir": {}} for name in ("trainyard", "workspace", "inputs", "checkpoint", "tmp")),
         {"name": "token", "projected": {"defaultMode": 0o440, "sources": [{"serviceAccountToken": token}]}},
     ]

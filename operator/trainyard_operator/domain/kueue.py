@@ -16,7 +16,6 @@ from trainyard_operator.api.names import (
     KUEUE_QUEUE_LABEL,
     MAX_LABEL_VALUE,
     WORKLOAD,
-    job_name,
 )
 from trainyard_operator.api.reasons import TrainingJobReason as Reason
 from trainyard_operator.domain.admission import Gate
@@ -79,13 +78,15 @@ def gate_of(
     if no_kueue:
         return Gate(open=False, reason=Reason.KUEUE_NOT_FOUND, message=missing(no_kueue))
     queue = _labels(run if job is None else job).get(KUEUE_QUEUE_LABEL)
-    words = _said(workload) if workload is not None else _silent(run)
+    words = _said(workload) if workload is not None else _silent(job)
     message = f"in Kueue's queue {queue}: {shorten(words, _WORDS)}"
     return Gate(open=False, reason=Reason.WAITING_FOR_KUEUE, message=message)
 
 
-def _silent(run: Mapping[str, Any]) -> str:
-    name = job_name(run["metadata"]["name"], run["metadata"]["uid"])
+def _silent(job: Mapping[str, Any] | None) -> str:
+    if job is None:
+        return "its Job is on its way"
+    name = job["metadata"]["name"]
     return f"its Job is not taken up yet; if that stays, see whether Kueue runs, and `kubectl describe job {name}`"
 
 

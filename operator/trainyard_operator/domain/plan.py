@@ -80,5 +80,6 @@ class Plan:
     register: tuple[VersionRequest, ...] = ()
     copy: tuple[VersionCopy, ...] = ()
     status: JsonObject | None = None
+    erase: bool = False  # all that the planned run has in the object store, after the status was written
     events: tuple[Event, ...] = ()
     requeue_after: float | None = None

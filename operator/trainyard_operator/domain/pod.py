@@ -57,7 +57,11 @@ class PodFacts:
     created: str
     node: str | None
     phase: str
+    deletion: str | None  # when its grace period ends, where it is being deleted
     disrupted: str | None  # the words of a DisruptionTarget condition
+    preempted: bool  # whether the scheduler took the pod away for a more important one
+    evicted: str | None  # the kubelet's words where it ended the pod for what the pod itself did
+    refused: str | None  # the kubelet's words where it ended the pod for any other reason
     unschedulable: str | None  # the scheduler's words
     trouble: Trouble | None
     heard: bool  # whether its node has said anything of it yet
@@ -80,12 +84,19 @@ def read_pod(pod: Mapping[str, Any]) -> PodFacts:
     if ending is None and prepared is not None and prepared.exit_code != 0:
         ending = prepared
     scheduled, target = conditions.get("PodScheduled", {}), conditions.get("DisruptionTarget", {})
+    disrupted = target.get("status") == "True"
+    words = f"{status.get('reason')}: {status.get('message', '')}" if status.get("reason") else None
+    evicted = status.get("reason") == "Evicted" and not disrupted
     return PodFacts(
         name=meta["name"],
         created=meta.get("creationTimestamp", ""),
         node=(pod.get("spec") or {}).get("nodeName"),
         phase=status.get("phase", "Pending"),
-        disrupted=target.get("message", "the pod was disrupted") if target.get("status") == "True" else None,
+        deletion=meta.get("deletionTimestamp"),
+        disrupted=target.get("message", "the pod was disrupted") if disrupted else None,
+        preempted=disrupted and target.get("reason") == "PreemptionByScheduler",
+        evicted=status.get("message", "") if evicted else None,
+        refused=None if evicted else words,
         unschedulable=(
             scheduled.get("message", "")
             if scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable"
@@ -132,7 +143,7 @@ def _ending(name: str, status: Mapping[str, Any]) -> Ending | None:
         said = {}
     code = min(255, max(0, int(terminated.get("exitCode", 0))))
     signal = _within(said.get("signal"), 1, 64) or _within(terminated.get("signal"), 1, 64)
-    reported = _within(said.get("exitCode"), 0, 255)
+    reported = _within(said.get("exitCode"), 1, 255)
     warnings = said.get("warnings")
     return Ending(
         container=name,

@@ -53,6 +53,7 @@ class Entry:
     name: str
     priority: int
     created: str
+    job_name: str = ""  # of the attempt that waits, or is on the cluster
     demand: Demand = field(default_factory=Demand)
     since: datetime | None = None  # when it was let in
     not_before: datetime | None = None  # it was let in, found no node, and must wait until then

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from trainyard.contract import explain_exit
 from trainyard_operator.api.reasons import TrainingJobReason as Reason
 from trainyard_operator.api.training_job import TrainingJobSpec
 from trainyard_operator.domain.conditions import is_true, shorten
@@ -22,11 +22,15 @@ _SAID_BY_PODS = frozenset(
         Reason.INPUT_FAILED,
         Reason.SCRIPT_FAILED,
         Reason.OUT_OF_MEMORY,
+        Reason.DISK_FULL,
         Reason.OUTPUTS_NOT_SAVED,
         Reason.RUN_FAILED,
     }
 )
+_OWN_DOING = frozenset({Reason.SOURCE_INVALID, Reason.INPUT_NOT_FOUND, Reason.SCRIPT_FAILED, Reason.DISK_FULL})
 _FAILURE_MESSAGE_CHARS = 1024
+# The reason of a Job's Failed condition where its `podFailurePolicy` has spoken: see `build_job`.
+DISRUPTED_JOB = "PodFailurePolicy"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,12 +55,6 @@ class Failure:
         return {name: value for name, value in wished.items() if value not in {None, ""}}
 
 
-def has_finished(job: Mapping[str, Any]) -> bool:
-    """Return whether the Job controller has said its last word on `job`."""
-    status = job.get("status") or {}
-    return is_true(status, "Complete") or is_true(status, "Failed")
-
-
 def deciding_pod(job: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> PodFacts | None:
     """Return the pod whose end is the run's end: the one that succeeded or, where none did, the newest."""
     if is_true(job.get("status") or {}, "Complete"):
@@ -66,11 +64,19 @@ def deciding_pod(job: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> P
     return newest(pods)
 
 
-def failure_of(*, job: Mapping[str, Any], pod: PodFacts | None, spec: TrainingJobSpec) -> Failure:
-    """Return why a failed Job failed."""
-    if pod is None or pod.ending is None:
-        return _without_ending(job, pod)
-    reason, message = _reason_and_message(pod, pod.ending, spec)
+def failure_of(*, job: Mapping[str, Any], pod: PodFacts | None, spec: TrainingJobSpec, low_priority: bool) -> Failure:
+    """Return why a failed Job failed.
+
+    Parameters
+    ----------
+    low_priority
+        Whether the run's machines are of the kind that their owner takes back.
+    """
+    if pod is None:
+        return _without_pod(job, low_priority=low_priority)
+    if pod.ending is None:
+        return _without_ending(pod, low_priority=low_priority)
+    reason, message = _reason_and_message(pod, pod.ending, spec, low_priority=low_priority)
     return Failure(
         reason=reason,
         message=message,
@@ -80,31 +86,44 @@ def failure_of(*, job: Mapping[str, Any], pod: PodFacts | None, spec: TrainingJo
     )
 
 
-def _reason_and_message(pod: PodFacts, ending: Ending, spec: TrainingJobSpec) -> tuple[Reason, str]:
+def _reason_and_message(
+    pod: PodFacts, ending: Ending, spec: TrainingJobSpec, *, low_priority: bool
+) -> tuple[Reason, str]:
     said = next((r for r in _SAID_BY_PODS if r.value == ending.reason), None)
+    if pod.evicted is not None:
+        return _evicted(pod.evicted)
     if ending.killed_for_memory or said == Reason.OUT_OF_MEMORY:
         return Reason.OUT_OF_MEMORY, _out_of_memory(ending, spec)
-    if pod.disrupted is not None:
-        return Reason.NODE_LOST, f"the pod {pod.name} was taken off its node: {pod.disrupted}"
+    # What the script did by itself before its node went away stays its own doing.
+    if pod.disrupted is not None and said not in _OWN_DOING:
+        return _disruption(pod, low_priority=low_priority)
+    if pod.deletion is not None and said not in _OWN_DOING:
+        return Reason.NODE_LOST, f"the pod {pod.name} was deleted under the script"
     if said is not None:
         return said, ending.message or said.explanation
     what = "fetching source and inputs" if ending.container == PREPARE else spec.entry_script
-    return Reason.RUN_FAILED, f"{what} ended with {explain_exit(ending)}"
+    return Reason.RUN_FAILED, f"{what} ended with {explain_exit(ending.exit_code, ending.signal)}"
 
 
-def explain_exit(ending: Ending) -> str:
-    """Return an exit code in words, naming the signal behind it (POSIX shells' convention: 128 + its number)."""
-    number = ending.signal or (ending.exit_code - 128 if ending.exit_code > 128 else None)  # noqa: PLR2004
-    try:
-        name = signal.Signals(number).name if number else None
-    except ValueError:
-        name = None
-    return f"exit code {ending.exit_code}" + (f" (killed by {name})" if name else "")
+def _disruption(pod: PodFacts, *, low_priority: bool) -> tuple[Reason, str]:
+    where = f"its node {pod.node}" if pod.node else "its node"
+    if pod.preempted or low_priority:
+        return Reason.PREEMPTED, f"the pod {pod.name} was taken off {where}: {pod.disrupted}"
+    return Reason.NODE_LOST, f"the pod {pod.name} was taken off {where}: {pod.disrupted}"
+
+
+def _evicted(words: str) -> tuple[Reason, str]:
+    return Reason.DISK_FULL, (
+        f"the run wrote more to its disk than it may ({words.strip().rstrip('.')}): raise "
+        "spec.resources.limits.ephemeral-storage, or have the script keep less in /workspace and /tmp"
+    )
 
 
 def _out_of_memory(ending: Ending, spec: TrainingJobSpec) -> str:
     if ending.container == PREPARE:
         return "fetching source and inputs was killed for using more memory than the operator gives it"
+    if ending.reason == Reason.OUT_OF_MEMORY.value and ending.message:
+        return ending.message
     limit = spec.limits.get("memory")
     if limit is None:
         return f"{spec.entry_script} was killed because its node ran out of memory: set spec.resources.requests.memory"
@@ -114,11 +133,22 @@ def _out_of_memory(ending: Ending, spec: TrainingJobSpec) -> str:
     )
 
 
-def _without_ending(job: Mapping[str, Any], pod: PodFacts | None) -> Failure:
+def _without_pod(job: Mapping[str, Any], *, low_priority: bool) -> Failure:
     conditions = (job.get("status") or {}).get("conditions") or ()
     said: Mapping[str, Any] = next((c for c in conditions if c.get("type") == "Failed"), {})
-    words = f"{said.get('reason', 'no reason given')}: {said.get('message', '')}".strip().rstrip(":")
-    if pod is not None and pod.disrupted is not None:
-        return Failure(reason=Reason.NODE_LOST, message=f"the pod {pod.name} was lost: {pod.disrupted}")
-    gone = "its pod is gone" if pod is None else f"its pod {pod.name} did not say how it ended"
-    return Failure(reason=Reason.RUN_FAILED, message=f"the Job failed and {gone} ({words})")
+    # The Job's rule on disruptions, which outlives the pod that it was about.
+    disrupted = said.get("reason") == DISRUPTED_JOB
+    words = "the run's pod was taken off its node" if disrupted else "somebody deleted the run's pod"
+    reason = Reason.PREEMPTED if disrupted and low_priority else Reason.NODE_LOST
+    return Failure(reason=reason, message=f"{words}, which ended the script with it")
+
+
+def _without_ending(pod: PodFacts, *, low_priority: bool) -> Failure:
+    if pod.evicted is not None:
+        reason, message = _evicted(pod.evicted)
+    elif pod.disrupted is not None:
+        reason, message = _disruption(pod, low_priority=low_priority)
+    else:
+        words = pod.refused or "it did not say how it ended"
+        reason, message = Reason.NODE_LOST, f"the pod {pod.name} ended on its node {pod.node}: {words}"
+    return Failure(reason=reason, message=message)

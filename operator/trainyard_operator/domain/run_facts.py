@@ -11,10 +11,12 @@ from trainyard_operator.api.names import job_name
 from trainyard_operator.api.reasons import Phase
 from trainyard_operator.api.reasons import TrainingJobReason as Reason
 from trainyard_operator.api.training_job import TrainingJobSpec
+from trainyard_operator.domain.attempts import latest_attempt, noted
 from trainyard_operator.domain.kueue import is_kueues
 from trainyard_operator.domain.metrics import bounded, summary
 from trainyard_operator.domain.plan import Plan
 from trainyard_operator.domain.pod import PodFacts
+from trainyard_operator.domain.retries import Tally
 from trainyard_operator.domain.run_status import Standing, build_status, story, write_delay
 from trainyard_operator.domain.run_view import RunView, SavedRun
 
@@ -22,6 +24,7 @@ from trainyard_operator.domain.run_view import RunView, SavedRun
 def known(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView, pod: PodFacts | None) -> Standing:
     """Return what pod, live report and manifest tell, with a phase that the caller replaces."""
     old: Mapping[str, Any] = parent.get("status") or {}
+    attempt = latest_attempt(old, view.job)
     live: Report | Mapping[str, Any] = view.live or {}
     metrics = bounded(live.get("metrics"))
     if pod is not None and pod.ending is not None:
@@ -34,18 +37,22 @@ def known(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView, pod: 
         metrics = {**{name: saved[name] for name in metrics if name in saved}, **saved}
         sha256 = sha256 or manifest["sourceSha256"]
         outputs = {
-            "uri": view.places.outputs_uri,
+            "uri": view.places.outputs_uri(attempt),
             "files": len(manifest["outputs"]),
             "bytes": sum(file["bytes"] for file in manifest["outputs"]),
             "manifestSha256": view.saved.sha256,
         }
     metrics = metrics or dict(old.get("metrics") or {})
     tags = view.saved.manifest.get("tags") if isinstance(view.saved, SavedRun) else live.get("tags")
+    name = job_name(parent["metadata"]["name"], parent["metadata"]["uid"], attempt)
     return Standing(
         phase=Phase.PROVISIONING,
         reason=Reason.POD_PENDING,
         message="",
-        job_name=job_name(parent["metadata"]["name"], parent["metadata"]["uid"]),
+        attempt=attempt,
+        attempts=noted(old, attempt=attempt, job_name=name, pod=pod),
+        tally=Tally.of(old),
+        job_name=name,
         pod_name=pod.name if pod else None,
         node=pod.node if pod else None,
         started=pod.started if pod else None,
@@ -56,10 +63,15 @@ def known(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView, pod: 
         progress=live.get("progress"),
         outputs=outputs,
         tags=tags or {},
-        logs_uri=view.places.logs_uri,
+        logs_uri=view.places.logs_uri(attempt),
         models_wished=bool(spec.models) or _script_wishes(view.saved),
         gatekeeper=gatekeeper(parent, spec, view),
     )
+
+
+def is_saving(view: RunView) -> bool:
+    """Return whether the script has ended, as its pod says, and its outputs are being saved."""
+    return view.live is not None and view.live.get("state") == "Finalizing"
 
 
 def gatekeeper(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView) -> str:

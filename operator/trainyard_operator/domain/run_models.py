@@ -13,6 +13,7 @@ from trainyard_operator.api.names import object_name
 from trainyard_operator.api.reasons import TrainingJobReason as Reason
 from trainyard_operator.api.reasons import VersionState
 from trainyard_operator.api.training_job import ModelSpec, TrainingJobSpec
+from trainyard_operator.domain.attempts import latest_attempt
 from trainyard_operator.domain.metrics import bounded
 from trainyard_operator.domain.plan import VersionRequest
 from trainyard_operator.domain.registry import build_model, find_version, is_full, version_key
@@ -159,13 +160,14 @@ def _room_failure(wished: Wish, model: Mapping[str, Any] | None) -> Failure | No
 def _request(
     *, parent: Mapping[str, Any], wish: ModelSpec, view: RunView, saved: SavedRun, image_digest: str | None
 ) -> VersionRequest:
+    attempt = latest_attempt(parent.get("status") or {}, view.job)
     digests = {"sourceSha256": saved.manifest["sourceSha256"], "imageDigest": image_digest}
     return VersionRequest(
         model=object_name(wish.name),
         key=version_key(run_uid=_uid(parent), model_name=wish.name, path=wish.path),
         used=view.used_numbers.get(wish.name, 0),
         entry={
-            "run": {"name": parent["metadata"]["name"], "uid": _uid(parent)},
+            "run": {"name": parent["metadata"]["name"], "uid": _uid(parent), "attempt": attempt},
             "path": wish.path,
             "runManifestSha256": saved.sha256,
             "metrics": bounded(saved.manifest["metrics"]),

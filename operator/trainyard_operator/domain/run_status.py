@@ -16,6 +16,7 @@ from trainyard_operator.domain.admission import ENDED, Gate
 from trainyard_operator.domain.conditions import Condition, find, is_true, merge, parse_timestamp, shorten, timestamp
 from trainyard_operator.domain.metrics import unchanged
 from trainyard_operator.domain.plan import Event
+from trainyard_operator.domain.retries import Tally
 from trainyard_operator.domain.run_ending import Failure
 from trainyard_operator.domain.status_size import fit
 
@@ -42,11 +43,13 @@ _TROUBLE = frozenset(
         Reason.INSUFFICIENT_CAPACITY,
         Reason.QUOTA_EXCEEDED,
         Reason.PROVISIONING_TIMEOUT,
-        Reason.POD_UNSCHEDULABLE,
+        Reason.UNSCHEDULABLE,
         Reason.IMAGE_PULL_FAILED,
         Reason.CONTAINER_NOT_STARTING,
+        Reason.RETRYING,
     }
 )
+_OF_ONE_ATTEMPT = frozenset({"podName", "nodeName", "outputs", "progress"})
 _SLOW_CONDITIONS = frozenset({Type.OUTPUTS_SAVED, Type.MODEL_REGISTERED})
 
 
@@ -57,6 +60,10 @@ class Standing:
     phase: Phase
     reason: Reason
     message: str
+    attempt: int | None = None
+    attempts: Sequence[JsonObject] = ()
+    tally: Tally | None = None
+    suspended: bool = False
     job_name: str | None = None
     pod_name: str | None = None
     node: str | None = None
@@ -79,7 +86,7 @@ class Standing:
 
 def build_status(*, parent: Mapping[str, Any], standing: Standing, now: datetime) -> JsonObject:
     """Return the whole new status of `parent`. What is known once stays known, also when its witness is gone."""
-    old: Mapping[str, Any] = parent.get("status") or {}
+    old = _without_last_attempt(parent.get("status") or {}, standing.attempt)
     phase = standing.phase
     status: JsonObject = {
         "observedGeneration": parent["metadata"]["generation"],
@@ -92,7 +99,12 @@ def build_status(*, parent: Mapping[str, Any], standing: Standing, now: datetime
             now=now,
         ),
     }
+    tally = standing.tally or Tally()
     known = {
+        "attempt": standing.attempt,
+        "attempts": list(standing.attempts) or None,
+        "failures": tally.failures or None,
+        "disruptions": tally.disruptions or None,
         "jobName": standing.job_name,
         "podName": standing.pod_name,
         "nodeName": standing.node,
@@ -120,6 +132,13 @@ def build_status(*, parent: Mapping[str, Any], standing: Standing, now: datetime
         begun = status.get("startTime") or parent["metadata"].get("creationTimestamp") or status["completionTime"]
         status["duration"] = _duration(parse_timestamp(status["completionTime"]) - parse_timestamp(begun))
     return fit(status)
+
+
+def _without_last_attempt(old: Mapping[str, Any], attempt: int | None) -> Mapping[str, Any]:
+    """Return a status without what it says of an attempt before this one."""
+    if attempt is None or old.get("attempt") in {None, attempt}:
+        return old
+    return {name: value for name, value in old.items() if name not in _OF_ONE_ATTEMPT}
 
 
 def write_delay(
@@ -171,6 +190,8 @@ def _urgent(status: Mapping[str, Any]) -> tuple[Any, ...]:
         reason if reason in _TROUBLE else None,
         conditions,
         status.get("failure"),
+        status.get("attempt"),
+        [entry.get("endTime") for entry in status.get("attempts") or ()],
         status.get("models"),
         status.get("observedGeneration"),
     )
@@ -179,7 +200,7 @@ def _urgent(status: Mapping[str, Any]) -> tuple[Any, ...]:
 def _conditions(standing: Standing, *, saved: bool) -> list[Condition]:
     reason, message = standing.reason.value, standing.message
     completed, failed = standing.phase == Phase.COMPLETED, standing.phase == Phase.FAILED
-    canceled = standing.phase == Phase.CANCELED
+    canceled, pending = standing.phase == Phase.CANCELED, standing.phase == Phase.PENDING
     wished = [Condition(type=Type.READY.value, status=completed, reason=reason, message=message)]
     if completed:
         wished.append(Condition(type=Type.COMPLETE.value, status=True, reason=reason, message=message))
@@ -190,9 +211,11 @@ def _conditions(standing: Standing, *, saved: bool) -> list[Condition]:
         ]
     elif canceled:
         wished.append(Condition(type=Type.CANCELED.value, status=True, reason=reason, message=message))
+    elif standing.suspended:
+        wished.append(Condition(type=Type.SUSPENDED.value, status=True, reason=reason, message=message))
     else:
         wished.append(Condition(type=Type.RECONCILING.value, status=True, reason=reason, message=message))
-    if standing.gatekeeper and standing.job_name is not None and not (canceled or failed):
+    if standing.gatekeeper and standing.job_name is not None and not (canceled or failed or pending):
         wished.append(_admitted(standing))
     if saved:
         words = "the outputs and their manifest are in the object store"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from trainyard.contract import Report, RunManifest
+from trainyard.contract import Report, RunManifest, attempt_folder
 from trainyard_operator.domain.admission import Gate
 from trainyard_operator.domain.job import PodSettings
 from trainyard_operator.providers.base import Cluster
@@ -37,11 +37,26 @@ class StoreTrouble:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RunData:
+    """Whether a run that is being deleted has data left in the object store, and what keeps it from going."""
+
+    left: bool
+    trouble: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Places:
     """Where a run's things are in the object store."""
 
-    outputs_uri: str
-    logs_uri: str
+    run_uri: str
+
+    def outputs_uri(self, attempt: int) -> str:
+        """Return where the outputs of an attempt are."""
+        return f"{self.run_uri}{attempt_folder(attempt)}outputs/"
+
+    def logs_uri(self, attempt: int) -> str:
+        """Return where the parts of an attempt's log are."""
+        return f"{self.run_uri}{attempt_folder(attempt)}logs/"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +65,7 @@ class RunView:
 
     settings: PodSettings
     places: Places
-    job: Mapping[str, Any] | None = None
+    job: Mapping[str, Any] | None = None  # of the latest attempt
     pods: Sequence[Mapping[str, Any]] = ()
     cluster: Mapping[str, Any] | None = None
     machines: Cluster | str = ""  # the cluster, understood, or why it cannot be
@@ -58,9 +73,10 @@ class RunView:
     workload: Mapping[str, Any] | None = None  # what Kueue keeps of the run's Job
     no_kueue: str = ""  # why Kueue cannot be asked, where it cannot
     source: ConfigMapSource | None = None
-    live: Report | None = None
+    live: Report | None = None  # of the latest attempt
     source_sha256: str | None = None
     saved: SavedRun | StoreTrouble | None = None
     models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by object name
     used_numbers: Mapping[str, int] = field(default_factory=dict)  # by model name, where its object knows of none
+    data: RunData | None = None  # looked at while the object is being deleted
     last_write: datetime | None = None  # of this object's status, by this process

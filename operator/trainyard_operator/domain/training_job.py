@@ -16,58 +16,116 @@ from trainyard_operator.api.reasons import Phase
 from trainyard_operator.api.reasons import TrainingJobReason as Reason
 from trainyard_operator.api.training_job import TrainingJobSpec
 from trainyard_operator.domain.admission import Gate, capacity_of, demand_of, serves
-from trainyard_operator.domain.conditions import is_true, shorten
+from trainyard_operator.domain.attempts import (
+    attempt_in,
+    attempt_of,
+    entry_of,
+    has_ended,
+    latest_attempt,
+    noted,
+)
+from trainyard_operator.domain.deadlines import next_deadline
 from trainyard_operator.domain.job import Berth, build_job
 from trainyard_operator.domain.kueue import carried_labels, is_kueues
 from trainyard_operator.domain.kueue import gate_of as kueue_gate
 from trainyard_operator.domain.kueue import missing as missing_kueue
 from trainyard_operator.domain.plan import Plan
-from trainyard_operator.domain.pod import IMAGE_TROUBLE, PodFacts, newest
-from trainyard_operator.domain.run_cancel import cancel, keep_stopped, why_canceled
-from trainyard_operator.domain.run_ending import Failure, deciding_pod, failure_of, has_finished
-from trainyard_operator.domain.run_facts import gatekeeper, known, written
-from trainyard_operator.domain.run_models import Registration, has_grown, registration
+from trainyard_operator.domain.pod import newest
+from trainyard_operator.domain.retries import DISRUPTIONS, Tally, next_attempt_at
+from trainyard_operator.domain.run_conclusion import LOOK_AGAIN_SECONDS, conclude, retrying
+from trainyard_operator.domain.run_ending import Failure
+from trainyard_operator.domain.run_facts import gatekeeper, is_saving, known, written
+from trainyard_operator.domain.run_models import has_grown, registration
+from trainyard_operator.domain.run_removal import expire, guard, remove
 from trainyard_operator.domain.run_status import Standing, is_complete
+from trainyard_operator.domain.run_stop import (
+    SUSPEND_WORDS,
+    Stop,
+    at_rest,
+    is_at_rest,
+    keep_stopped,
+    stop,
+    why_canceled,
+    why_stopped,
+)
 from trainyard_operator.domain.run_view import RunView, SavedRun, StoreTrouble
+from trainyard_operator.domain.run_waiting import scales, why_waiting
 from trainyard_operator.providers.base import Cluster
 from trainyard_operator.providers.choice import provider_of
-
-LOOK_AGAIN_SECONDS = 10.0  # for things that no watch tells about: a ConfigMap, the object store
 
 JsonObject = dict[str, Any]
 
 
 def plan_training_job(parent: Mapping[str, Any], view: RunView, now: datetime) -> Plan:
+    """Return the next step of a run, or of its object once the run has ended."""
+    if parent["metadata"].get("deletionTimestamp"):
+        return remove(parent, view, now)
+    return guard(parent, expire(parent, _plan(parent, view, now), now))
+
+
+def _plan(parent: Mapping[str, Any], view: RunView, now: datetime) -> Plan:
     """Return the next step of a run. The plan of a run that has ended is empty unless `spec.models` has grown."""
     old: Mapping[str, Any] = parent.get("status") or {}
     phase = old.get("phase")
     if phase in {Phase.FAILED, Phase.CANCELED} or (is_complete(old) and not has_grown(parent)):
-        return keep_stopped(view) if phase == Phase.CANCELED else Plan()
+        return keep_stopped(view)
     try:
         spec = TrainingJobSpec.parse(parent["spec"])
     except SpecError as error:
         return written(parent, view, now, _failed(parent, Failure(reason=Reason.INVALID_SPEC, message=str(error))))
-    if is_complete(old):
-        return _register_later(parent, spec, view, now)
-    if view.job is not None and has_finished(view.job):
-        return _end(parent, spec, view, now)
-    canceled = why_canceled(spec, view)
-    if canceled:
-        return cancel(parent, spec, view, now, canceled)
-    if is_kueues(parent, view.job):
-        gate = kueue_gate(run=parent, job=view.job, workload=view.workload, no_kueue=view.no_kueue)
-        view = replace(view, gate=gate)
-    return _go_on(parent, spec, view, now)
+    return _register_later(parent, spec, view, now) if is_complete(old) else _attempt(parent, spec, view, now)
+
+
+def _attempt(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView, now: datetime) -> Plan:
+    old: Mapping[str, Any] = parent.get("status") or {}
+    if view.job is None or has_ended(old, attempt_of(view.job)):
+        return _between(parent, spec, view, now)
+    if is_at_rest(view, now):
+        return conclude(parent, spec, view, now)
+    pod = newest(view.pods)
+    why = why_stopped(parent, spec, view, pod, now)
+    return stop(parent, spec, view, now, why) if why else _go_on(parent, spec, _at_kueues_gate(parent, view), now)
+
+
+def _at_kueues_gate(parent: Mapping[str, Any], view: RunView, *, fresh: bool = False) -> RunView:
+    """Return the view of a run with what Kueue says to it, if it does; `fresh`: of the Job that is to be made."""
+    job, workload = (None, None) if fresh else (view.job, view.workload)
+    if not is_kueues(parent, job):
+        return view
+    return replace(view, gate=kueue_gate(run=parent, job=job, workload=workload, no_kueue=view.no_kueue))
 
 
 def _go_on(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView, now: datetime) -> Plan:
+    job = view.job or {}
+    queued = bool((job.get("spec") or {}).get("suspend"))
+    saving = is_saving(view)
+    look_again = None if queued else next_deadline(spec, job, newest(view.pods), saving=saving, now=now)
+    return written(parent, view, now, _watch(parent, spec, view), look_again=look_again)
+
+
+def _between(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView, now: datetime) -> Plan:
+    """Plan a run none of whose attempts is under way: before the first one, or after one that is not the last."""
     old: Mapping[str, Any] = parent.get("status") or {}
-    if view.job is not None:
-        return written(parent, view, now, _watch(parent, spec, view))
-    if "jobName" in old:
-        message = f"the Job {old['jobName']} was deleted before the run had ended: create the TrainingJob again"
+    kept = keep_stopped(view)
+    if kept.patch:
+        return kept
+    canceled = why_canceled(spec, view)
+    if canceled:
+        standing = at_rest(_unchanged(parent, spec, view), Stop(reason=Reason.CANCELED, message=canceled))
+        return written(parent, view, now, standing)
+    attempt = attempt_in(old)
+    if attempt and not has_ended(old, attempt):
+        message = f"the Job {old.get('jobName')} was deleted before the run had ended: create the TrainingJob again"
         return written(parent, view, now, _failed(parent, Failure(reason=Reason.JOB_DELETED, message=message)))
-    return _begin(parent, spec, view, now)
+    if spec.suspend:
+        standing = at_rest(_unchanged(parent, spec, view), Stop(reason=Reason.SUSPENDED, message=SUSPEND_WORDS))
+        return written(parent, view, now, standing)
+    entry = entry_of(old, attempt) or {}
+    due = next_attempt_at(entry, Tally.of(old))
+    if due is not None and due > now:
+        standing = retrying(_unchanged(parent, spec, view), entry, due)
+        return written(parent, view, now, standing, look_again=(due - now).total_seconds())
+    return _begin(parent, spec, _at_kueues_gate(parent, view, fresh=True), now)
 
 
 def _begin(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView, now: datetime) -> Plan:
@@ -82,20 +140,52 @@ def _begin(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView, now:
         return written(
             parent, view, now, replace(missing, models_wished=bool(spec.models)), look_again=LOOK_AGAIN_SECONDS
         )
-    job = build_job(parent=parent, spec=spec, berth=_berth(spec, view), settings=view.settings, handed=handed)
+    attempt = latest_attempt(parent.get("status") or {}, view.job) + 1
+    job = build_job(
+        parent=parent,
+        spec=spec,
+        attempt=attempt,
+        berth=_berth(spec, view),
+        settings=view.settings,
+        handed=handed,
+        shunned=_lost_nodes(parent, view),
+    )
     name = job["metadata"]["name"]
     standing = Standing(
         phase=Phase.PROVISIONING,
         reason=Reason.POD_PENDING,
         message=f"the Job {name} is created, its pod is on its way",
+        attempt=attempt,
+        attempts=noted(parent.get("status") or {}, attempt=attempt, job_name=name, pod=None),
         job_name=name,
-        logs_uri=view.places.logs_uri,
+        logs_uri=view.places.logs_uri(attempt),
         models_wished=bool(spec.models),
         gatekeeper=gatekeeper(parent, spec, view),
     )
     if view.gate is not None and not view.gate.open:
         standing = _queued(standing, view.gate)
     return replace(written(parent, view, now, standing), create=(job,))
+
+
+def _lost_nodes(parent: Mapping[str, Any], view: RunView) -> list[str]:
+    """Return the nodes that earlier attempts have lost; where a provider makes nodes, the next one is a new one."""
+    if scales(view):
+        return []
+    attempts = (parent.get("status") or {}).get("attempts") or ()
+    lost = {r.value for r in DISRUPTIONS}
+    return [entry["nodeName"] for entry in attempts if entry.get("reason") in lost and "nodeName" in entry]
+
+
+def _unchanged(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView) -> Standing:
+    """Return the standing of a run about whose attempts there is nothing new."""
+    return Standing(
+        phase=Phase.PENDING,
+        reason=Reason.POD_PENDING,
+        message="",
+        job_name=(parent.get("status") or {}).get("jobName"),
+        models_wished=bool(spec.models),
+        gatekeeper=gatekeeper(parent, spec, view),
+    )
 
 
 def _berth(spec: TrainingJobSpec, view: RunView) -> Berth | None:
@@ -172,124 +262,21 @@ def _watch(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView) -> S
     base = known(parent, spec, view, pod)
     if (view.job or {}).get("spec", {}).get("suspend"):
         return _queued(base, view.gate or _unknown_cluster(spec))
-    if pod is None:
-        reason, words = _without_pod(base, view)
-        return replace(base, phase=Phase.PROVISIONING, reason=reason, message=words)
-    if pod.ending is not None:
+    if pod is not None and pod.ending is not None:
         return replace(base, phase=Phase.FINALIZING, reason=Reason.SAVING_OUTPUTS, message="the pod has ended")
-    if pod.running:
-        if view.live is not None and view.live.get("state") == "Finalizing":
+    if pod is not None and pod.running:
+        if is_saving(view):
             words = "the script has ended, its outputs are being saved"
             return replace(base, phase=Phase.FINALIZING, reason=Reason.SAVING_OUTPUTS, message=words)
         words = f"{spec.entry_script} runs in pod {pod.name}"
         return replace(base, phase=Phase.RUNNING, reason=Reason.RUNNING, message=words)
-    reason, words = _waiting(pod, view)
+    reason, words = why_waiting(pod, view)
     return replace(base, phase=Phase.PROVISIONING, reason=reason, message=words)
-
-
-def _without_pod(base: Standing, view: RunView) -> tuple[Reason, str]:
-    # The Job's own time: when it was let in.
-    since = ((view.job or {}).get("status") or {}).get("startTime") or ""
-    quota = _said(view, Reason.QUOTA_EXCEEDED, since=since)
-    if quota is not None:
-        return (
-            Reason.QUOTA_EXCEEDED,
-            f"the run gets no pod: {quota}; end other pods of the namespace, or raise the quota",
-        )
-    return Reason.POD_PENDING, f"the Job {base.job_name} is created, its pod is on its way"
-
-
-def _said(view: RunView, code: Reason, *, since: str) -> str | None:
-    """Return the newest words of one kind on the run's cluster; what was said before `since` is about other runs."""
-    errors = ((view.cluster or {}).get("status") or {}).get("errors") or ()
-    return next((e["message"] for e in reversed(errors) if e["code"] == code and e["lastTime"] >= since), None)
 
 
 def _unknown_cluster(spec: TrainingJobSpec) -> Gate:
     words = f"the run waits: there is no ComputeCluster {spec.cluster_name} any more, or its spec cannot work"
     return Gate(open=False, reason=Reason.CLUSTER_NOT_FOUND, message=words)
-
-
-def _waiting(pod: PodFacts, view: RunView) -> tuple[Reason, str]:
-    live = view.live
-    if pod.unschedulable is not None:
-        return _unschedulable(pod, pod.unschedulable, view)
-    if pod.trouble is not None and pod.trouble.reason in IMAGE_TROUBLE:
-        # The kubelet's words alternate between attempts; a sentence that stays the same costs no writes.
-        return Reason.IMAGE_PULL_FAILED, (
-            f"the image {pod.trouble.image} cannot be pulled: check spec.environment.image, and that the node may "
-            f"read it; `kubectl describe pod {pod.name}` has the registry's answer"
-        )
-    if pod.trouble is not None:
-        return Reason.CONTAINER_NOT_STARTING, f"{pod.trouble.reason}: {shorten(pod.trouble.message, 512)}"
-    if pod.preparing:
-        said = str(live.get("message") or "") if live else ""
-        return Reason.PREPARING, shorten(said, 256) or f"source and inputs are being fetched into {pod.name}"
-    if pod.node is not None and not pod.heard and _scales(view):
-        return _unschedulable(pod, f"its node {pod.node} is not up yet", view)
-    where = f"node {pod.node}" if pod.node else "a node"
-    return Reason.POD_PENDING, f"the pod {pod.name} waits for {where} to start it"
-
-
-def _scales(view: RunView) -> bool:
-    return isinstance(view.machines, Cluster) and provider_of(view.machines.spec).capabilities.scales
-
-
-def _unschedulable(pod: PodFacts, said: str, view: RunView) -> tuple[Reason, str]:
-    """Return why a pod has no node: what its cluster's provider says of it, before what the scheduler says."""
-    status: Mapping[str, Any] = (view.cluster or {}).get("status") or {}
-    for reason in (Reason.INSUFFICIENT_CAPACITY, Reason.POD_UNSCHEDULABLE):
-        words = _said(view, reason, since=pod.created)
-        if words is not None:
-            return reason, f"no node for the pod {pod.name} yet: {words}"
-    counts: Mapping[str, int] = status.get("nodeStateCounts") or {}
-    ready = counts.get("idle", 0) + counts.get("running", 0)
-    if not _scales(view) and status.get("targetNodeCount", 0) <= ready:
-        return Reason.POD_UNSCHEDULABLE, f"no node can take the pod {pod.name}: {said}"
-    target = max(status.get("targetNodeCount", 0), ready + 1)
-    words = f"{ready} of {target} nodes are ready; one is being prepared for the run"
-    return Reason.NODES_PREPARING, words
-
-
-def _end(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView, now: datetime) -> Plan:
-    """Plan a run whose Job has finished: outputs first, then models, then its last word."""
-    job = view.job or {}
-    pod = deciding_pod(job, view.pods)
-    succeeded = is_true(job.get("status") or {}, "Complete")
-    standing = known(parent, spec, view, pod)
-    failure = None if succeeded else failure_of(job=job, pod=pod, spec=spec)
-    if isinstance(view.saved, StoreTrouble):
-        if not view.saved.final and (succeeded or _has_manifest(pod)):
-            words = f"the outputs cannot be read back yet: {view.saved.message}"
-            waiting = replace(standing, phase=Phase.FINALIZING, reason=Reason.SAVING_OUTPUTS, message=words)
-            return written(parent, view, now, waiting, look_again=LOOK_AGAIN_SECONDS)
-        failure = failure or Failure(reason=Reason.OUTPUTS_NOT_SAVED, message=view.saved.message)
-    if isinstance(view.saved, SavedRun) and failure is None and _differs(view.saved, pod):
-        words = "the manifest in the object store is not the one that the run wrote at its end"
-        failure = Failure(reason=Reason.OUTPUTS_NOT_SAVED, message=words)
-    if view.saved is None and failure is None:
-        words = "the script succeeded, but there is no manifest of its outputs in the object store"
-        failure = Failure(reason=Reason.OUTPUTS_NOT_SAVED, message=words)
-    if failure is not None or not isinstance(view.saved, SavedRun):
-        failure = failure or Failure(reason=Reason.RUN_FAILED, message="the run ended without a word")
-        return written(parent, view, now, _ended_badly(standing, failure))
-    models = registration(parent=parent, spec=spec, view=view, saved=view.saved, image_digest=standing.image_digest)
-    return _finalize(parent, view, now, standing, models)
-
-
-def _finalize(
-    parent: Mapping[str, Any], view: RunView, now: datetime, standing: Standing, models: Registration
-) -> Plan:
-    standing = replace(standing, models=models.entries)
-    if models.waiting_for:
-        words = f"registering {', '.join(models.waiting_for)}"
-        standing = replace(standing, phase=Phase.FINALIZING, reason=Reason.REGISTERING_MODEL, message=words)
-    elif models.failure is not None:
-        standing = _ended_badly(standing, models.failure)
-    else:
-        words = _success(standing, models)
-        standing = replace(standing, phase=Phase.COMPLETED, reason=Reason.COMPLETED, message=words)
-    return replace(written(parent, view, now, standing), create=models.create, register=models.register)
 
 
 def _register_later(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView, now: datetime) -> Plan:
@@ -317,19 +304,6 @@ def _register_later(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunV
     return replace(plan, create=models.create, register=models.register)
 
 
-def _has_manifest(pod: PodFacts | None) -> bool:
-    return pod is not None and pod.ending is not None and pod.ending.manifest_sha256 is not None
-
-
-def _differs(saved: SavedRun, pod: PodFacts | None) -> bool:
-    written = pod.ending.manifest_sha256 if pod is not None and pod.ending is not None else None
-    return written is not None and written != saved.sha256
-
-
-def _ended_badly(standing: Standing, failure: Failure) -> Standing:
-    return replace(standing, phase=Phase.FAILED, reason=failure.reason, message=failure.message, failure=failure)
-
-
 def _failed(parent: Mapping[str, Any], failure: Failure) -> Standing:
     old: Mapping[str, Any] = parent.get("status") or {}
     return Standing(
@@ -340,14 +314,3 @@ def _failed(parent: Mapping[str, Any], failure: Failure) -> Standing:
         job_name=old.get("jobName"),
         models_wished=bool(parent["spec"].get("models")) if isinstance(parent["spec"], Mapping) else False,
     )
-
-
-def _success(standing: Standing, models: Registration) -> str:
-    outputs = standing.outputs or {}
-    files = outputs.get("files", 0)
-    words = [f"saved {files} output file{'s' * (files != 1)}"]
-    if standing.metric_summary:
-        words.insert(0, standing.metric_summary)
-    if models.entries:
-        words.append(f"registered {', '.join(str(entry['id']) for entry in models.entries)}")
-    return ", ".join(words)

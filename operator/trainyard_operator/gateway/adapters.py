@@ -14,6 +14,7 @@ from trainyard_operator.api.fields import SpecError
 from trainyard_operator.api.names import COMPUTE_CLUSTER, CONFIG_MAP, JOB, POD, TRAINING_JOB
 from trainyard_operator.api.training_job import TrainingJobSpec
 from trainyard_operator.domain.admission import ENDED, capacity_of
+from trainyard_operator.domain.attempts import attempt_of, has_ended, newest_job
 from trainyard_operator.domain.conditions import parse_timestamp
 from trainyard_operator.gateway.errors import Refusal, forbidden, unavailable
 from trainyard_operator.gateway.ports import Identity, RunRef
@@ -67,8 +68,17 @@ class StoreRunDirectory:
         phase = (parent.get("status") or {}).get("phase")
         if phase in ENDED:
             raise forbidden(f"the run {parent['metadata']['name']} has ended: it is {phase}")
+        attempt = self._current_attempt(job, parent)
         self._first_asked.pop(uid, None)
-        return run_ref(parent)
+        return run_ref(parent, attempt=attempt)
+
+    def _current_attempt(self, job: Mapping[str, Any], parent: Mapping[str, Any]) -> int:
+        """Return the attempt that a Job is for; a pod that was given up may live on where nobody can end it."""
+        attempt, status = attempt_of(job), parent.get("status") or {}
+        newest = newest_job(self._store.children(JOB, parent["metadata"]["uid"]))
+        if attempt == 0 or newest is None or attempt < attempt_of(newest) or has_ended(status, attempt):
+            raise forbidden(f"attempt {attempt} of the run {parent['metadata']['name']} is over: another one has begun")
+        return attempt
 
     def _check_alive(self, pod: Mapping[str, Any]) -> None:
         name = pod["metadata"]["name"]
@@ -98,14 +108,14 @@ class StoreRunDirectory:
         return forbidden(message)
 
 
-def run_ref(parent: Mapping[str, Any]) -> RunRef:
+def run_ref(parent: Mapping[str, Any], *, attempt: int) -> RunRef:
     """Return the run of a TrainingJob."""
     meta = parent["metadata"]
     try:
         spec = TrainingJobSpec.parse(parent["spec"])
     except SpecError as error:
         raise Refusal(HTTPStatus.BAD_REQUEST, "InvalidSpec", str(error)) from error
-    return RunRef(namespace=meta["namespace"], name=meta["name"], uid=meta["uid"], spec=spec)
+    return RunRef(namespace=meta["namespace"], name=meta["name"], uid=meta["uid"], attempt=attempt, spec=spec)
 
 
 class BookQueues:

@@ -12,7 +12,9 @@ from http import HTTPStatus
 from typing import TypeVar
 
 from trainyard.contract import (
+    MAX_GRANTS,
     OUTPUTS,
+    CheckpointFile,
     DeleteGrant,
     FileGrant,
     PutGrant,
@@ -26,6 +28,7 @@ from trainyard_operator.gateway.errors import Refusal
 from trainyard_operator.gateway.listing import Listing, UnusableNameError, find, top_level
 from trainyard_operator.gateway.ports import LiveBoard, RunRef, Sources
 from trainyard_operator.gateway.requests import (
+    CheckpointRequest,
     DataPutRequest,
     DeleteRequest,
     InputRequest,
@@ -34,6 +37,8 @@ from trainyard_operator.gateway.requests import (
     PutRequest,
 )
 from trainyard_operator.storage import layout
+from trainyard_operator.storage.checkpoints import latest_checkpoint, read_checkpoint
+from trainyard_operator.storage.errors import ManifestInvalid
 from trainyard_operator.storage.runs import FrozenSource, freeze_source, frozen_source
 from trainyard_operator.storage.store import ObjectStore
 
@@ -56,7 +61,8 @@ class Grants:
     async def run(self, run: RunRef) -> RunDocument:
         """Return the document of a run; the first to ask freezes its source."""
         source = await frozen_source(self._store, run.namespace, run.uid) or await self._freeze(run)
-        self._live.publish(run.uid, source_sha256=source.sha256)
+        checkpoint = await latest_checkpoint(self._store, run.namespace, run.uid, before=run.attempt)
+        self._live.publish(run.uid, attempt=run.attempt, source_sha256=source.sha256)
         url = await self._sign(lambda: self._store.sign_get(source.key))
         return RunDocument(
             name=run.name,
@@ -67,6 +73,7 @@ class Grants:
             arguments=run.spec.argv,
             source=SourceGrant(url=url, sha256=source.sha256, bytes=source.bytes),
             inputs=[RunInput(name=entry.name, path=entry.folder) for entry in run.spec.inputs],
+            checkpoint=checkpoint,
         )
 
     async def input(self, run: RunRef, request: InputRequest) -> Answer:
@@ -78,13 +85,33 @@ class Grants:
         message = f"{run.name} has no input called {request.name!r}; it has: {known}"
         raise Refusal(HTTPStatus.NOT_FOUND, "NotFound", message, field="name")
 
+    async def checkpoint(self, run: RunRef, request: CheckpointRequest) -> Answer:
+        """Return one page of the files of the checkpoint that an earlier attempt has left."""
+        if request.attempt >= run.attempt:
+            message = f"attempt is {request.attempt}: ask for one before {run.attempt}"
+            raise Refusal(HTTPStatus.BAD_REQUEST, "BadRequest", message, field="attempt")
+        try:
+            files = await read_checkpoint(self._store, run.namespace, run.uid, request.attempt)
+        except ManifestInvalid as error:
+            raise Refusal(HTTPStatus.NOT_FOUND, "NotFound", str(error), field="attempt") from error
+        page = [file for file in files if file.path > request.after][:MAX_GRANTS]
+
+        def sign() -> list[CheckpointFile]:
+            return [
+                CheckpointFile(path=f.path, bytes=f.bytes, sha256=f.sha256, url=self._store.sign_get(f.key))
+                for f in page
+            ]
+
+        more = bool(page) and page[-1].path != files[-1].path
+        return {"files": await self._sign(sign), "next": page[-1].path if more else None}
+
     async def put(self, run: RunRef, request: PutRequest) -> Answer:
-        """Return addresses below the run's own folder."""
-        return await self._puts(layout.run_prefix(run.namespace, run.uid), request.files)
+        """Return addresses below the folder of the run's own attempt."""
+        return await self._puts(layout.attempt_prefix(run.namespace, run.uid, run.attempt), request.files)
 
     async def delete(self, run: RunRef, request: DeleteRequest) -> Answer:
         """Return addresses that delete parts of the run's own log."""
-        prefix = layout.run_prefix(run.namespace, run.uid)
+        prefix = layout.attempt_prefix(run.namespace, run.uid, run.attempt)
 
         def sign() -> list[DeleteGrant]:
             return [DeleteGrant(path=path, url=self._store.sign_delete(prefix + path)) for path in request.paths]

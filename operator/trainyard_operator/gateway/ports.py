@@ -21,11 +21,12 @@ class Identity:
 
 @dataclass(frozen=True, kw_only=True)
 class RunRef:
-    """The run that a pod belongs to."""
+    """The run that a pod belongs to, and the attempt that it is."""
 
     namespace: str
     name: str
     uid: str
+    attempt: int
     spec: TrainingJobSpec
 
 
@@ -64,6 +65,8 @@ class QueueBoard(Protocol):
 class LiveBoard(Protocol):
     """Takes what pods tell of themselves."""
 
-    def publish(self, uid: str, *, report: Report | None = None, source_sha256: str | None = None) -> None:
-        """Merge what is new into what is known of the run `uid`."""
+    def publish(
+        self, uid: str, *, attempt: int, report: Report | None = None, source_sha256: str | None = None
+    ) -> None:
+        """Merge what is new into what is known of an attempt of the run `uid`."""
         ...

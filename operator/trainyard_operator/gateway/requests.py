@@ -11,6 +11,8 @@ from http import HTTPStatus
 from typing import Any, Literal, NoReturn, cast
 
 from trainyard.contract import (
+    CHECKPOINT,
+    CHECKPOINT_FILE,
     LOG_PARTS,
     MANIFEST,
     MAX_GRANTS,
@@ -31,8 +33,8 @@ MAX_REPORT_BODY = 256 << 10
 
 STATES = ("Preparing", "Running", "Finalizing")
 AREAS = ("data", "runs", "models")
-_WRITABLE_FOLDERS = ("outputs/", "logs/")
-_WRITABLE_FILES = (METRICS_HISTORY, MANIFEST)
+_WRITABLE_FOLDERS = ("outputs/", "logs/", f"{CHECKPOINT}/")
+_WRITABLE_FILES = (METRICS_HISTORY, MANIFEST, CHECKPOINT_FILE)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _RUN_UID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -51,6 +53,15 @@ class InputRequest:
     name: str
     after: str
     op: Literal["input"] = "input"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointRequest:
+    """A pod asks for what an earlier attempt of its run has left to go on from."""
+
+    attempt: int
+    after: str
+    op: Literal["checkpoint"] = "checkpoint"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,10 +106,10 @@ class ListRequest:
     op: Literal["list"] = "list"
 
 
-GrantRequest = RunRequest | InputRequest | PutRequest | DeleteRequest | DataPutRequest | ListRequest
+GrantRequest = RunRequest | InputRequest | CheckpointRequest | PutRequest | DeleteRequest | DataPutRequest | ListRequest
 
 
-def parse_grant(body: bytes) -> GrantRequest:
+def parse_grant(body: bytes) -> GrantRequest:  # noqa: PLR0911 - one for each operation
     """Return what a body of ``POST /v1/grants`` asks for."""
     document = _object(body)
     match document.get("op"):
@@ -106,6 +117,8 @@ def parse_grant(body: bytes) -> GrantRequest:
             return RunRequest()
         case "input":
             return InputRequest(name=_text(document, "name"), after=_after(document))
+        case "checkpoint":
+            return CheckpointRequest(attempt=_attempt(document), after=_after(document))
         case "put":
             return PutRequest(files=_files(document, of_a_run=True))
         case "delete":
@@ -115,7 +128,7 @@ def parse_grant(body: bytes) -> GrantRequest:
         case "list":
             return _list(document)
         case other:
-            raise bad_request(f"op is {other!r}: use run, input, put, delete, data-put or list", field="op")
+            raise bad_request(f"op is {other!r}: use run, input, checkpoint, put, delete, data-put or list", field="op")
 
 
 def parse_report(body: bytes) -> Report:
@@ -208,6 +221,13 @@ def _list(document: Mapping[str, Any]) -> ListRequest:
     if area == "runs" and not _RUN_UID.fullmatch(prefix.split("/", 1)[0]):
         raise bad_request(f"prefix is {prefix!r}: begin with the uid of a run", field="prefix")
     return ListRequest(area=cast("str", area), prefix=prefix, after=_after(document))
+
+
+def _attempt(document: Mapping[str, Any]) -> int:
+    attempt = document.get("attempt")
+    if not isinstance(attempt, int) or isinstance(attempt, bool) or attempt < 1:
+        raise bad_request("attempt must be a whole number, at least 1", field="attempt")
+    return attempt
 
 
 def _after(document: Mapping[str, Any]) -> str:

@@ -21,6 +21,7 @@ from trainyard_operator.gateway.ports import Identity, LiveBoard, QueueBoard, Ru
 from trainyard_operator.gateway.requests import (
     MAX_GRANTS_BODY,
     MAX_REPORT_BODY,
+    CheckpointRequest,
     DataPutRequest,
     DeleteRequest,
     InputRequest,
@@ -156,6 +157,8 @@ class Gateway:
                 answer = await self._grants.run(self._runs.run_of(_pod(identity)))
             case InputRequest():
                 answer = await self._grants.input(self._runs.run_of(_pod(identity)), asked)
+            case CheckpointRequest():
+                answer = await self._grants.checkpoint(self._runs.run_of(_pod(identity)), asked)
             case PutRequest():
                 answer = await self._grants.put(self._runs.run_of(_pod(identity)), asked)
             case DeleteRequest():
@@ -174,7 +177,7 @@ class Gateway:
         if len(body) > MAX_REPORT_BODY:
             message = f"the report has {len(body)} bytes, more than {MAX_REPORT_BODY}"
             raise Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "TooLarge", message)
-        self._live.publish(run.uid, report=parse_report(body))
+        self._live.publish(run.uid, attempt=run.attempt, report=parse_report(body))
         return web.json_response({})
 
     async def _serve_queue(self, request: web.Request) -> web.StreamResponse:

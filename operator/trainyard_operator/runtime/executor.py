@@ -22,11 +22,13 @@ from trainyard_operator.runtime.informer import Informer
 from trainyard_operator.runtime.memory import Memory
 from trainyard_operator.runtime.queues import Key
 from trainyard_operator.runtime.store import Store
-from trainyard_operator.storage.errors import CopyRefused
+from trainyard_operator.storage.errors import CopyRefused, StoreError
 
 JsonObject = dict[str, Any]
 
 # namespace, model name, version, the version's status entry
+# namespace and uid of a run
+EraseRun = Callable[[str, str], Awaitable[None]]
 CopyVersion = Callable[[str, str, int, JsonObject], Awaitable[None]]
 
 _ALLOCATION_ATTEMPTS = 20
@@ -52,6 +54,7 @@ class Executor:
         informer: Informer,
         memory: Memory,
         copy: CopyVersion,
+        erase: EraseRun,
         groups: NodeGroups,
         now: Callable[[], datetime],
     ) -> None:
@@ -60,6 +63,7 @@ class Executor:
         self._informer = informer
         self._memory = memory
         self._copy = copy
+        self._erase = erase
         self._groups = groups
         self._now = now
         self._events = EventPoster(client=client)
@@ -88,6 +92,11 @@ class Executor:
             await self._copy_version(key.namespace, parent, wish)
         if plan.status is not None:
             await self._write_status(kind, parent, plan.status, key)
+        await self._tell(kind, parent, plan)
+        if plan.erase:
+            await self._erase_run(parent["metadata"])
+
+    async def _tell(self, kind: Kind, parent: JsonObject, plan: Plan) -> None:
         for event in plan.events:
             try:
                 await self._events.post(kind, parent, event, now=self._now())
@@ -169,6 +178,14 @@ class Executor:
             await self._copy(namespace, wish.model_name, wish.version, wish.entry)
         except CopyRefused as error:
             self._memory.refusals[parent["metadata"]["uid"], wish.version] = str(error)
+
+    async def _erase_run(self, metadata: JsonObject) -> None:
+        try:
+            await self._erase(metadata["namespace"], metadata["uid"])
+        except StoreError as error:
+            self._memory.kept_data[metadata["uid"]] = str(error)
+            raise
+        self._memory.kept_data.pop(metadata["uid"], None)
 
     async def _write_status(self, kind: Kind, parent: JsonObject, status: JsonObject, key: Key) -> None:
         patch = difference(parent.get("status") or {}, status)

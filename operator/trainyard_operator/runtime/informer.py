@@ -30,8 +30,8 @@ from trainyard_operator.api.names import (
 )
 from trainyard_operator.api.reasons import Phase, TrainingJobCondition
 from trainyard_operator.domain.admission import ENDED
+from trainyard_operator.domain.attempts import has_finished, wants_rest
 from trainyard_operator.domain.conditions import find
-from trainyard_operator.domain.run_ending import has_finished
 from trainyard_operator.domain.run_status import NEAR
 from trainyard_operator.providers.base import Cluster
 from trainyard_operator.providers.choice import provider_of
@@ -165,7 +165,7 @@ def _gate(job: JsonObject | None) -> tuple[bool, bool] | None:
 
 
 def _ended(run: JsonObject | None) -> bool:
-    return _phase(run) in ENDED or bool(run and (run.get("spec") or {}).get("cancel"))
+    return _phase(run) in ENDED or bool(run and wants_rest(run))
 
 
 def _clusters_of_nodes(

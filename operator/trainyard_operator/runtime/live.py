@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class LiveRun:
-    """The newest report of a run's pod, and the digest of the source that the run was given."""
+    """The newest report of the pod of a run's attempt, and the digest of the source that the run was given."""
 
     updated: datetime
+    attempt: int
     report: Report | None = None
     source_sha256: str | None = None
 
@@ -30,11 +31,19 @@ class LiveRuns:
         self._changed = changed
         self._now = now
 
-    def publish(self, uid: str, *, report: Report | None = None, source_sha256: str | None = None) -> None:
-        """Merge what is new of the run `uid` into its record, and have its TrainingJob looked at."""
+    def publish(
+        self, uid: str, *, attempt: int, report: Report | None = None, source_sha256: str | None = None
+    ) -> None:
+        """Merge what is new of the run `uid` into its record, and have its TrainingJob looked at.
+
+        What an earlier attempt has said is forgotten.
+        """
         known = self._store.live.get(uid)
+        if known is not None and known.attempt != attempt:
+            known = None
         record = LiveRun(
             updated=self._now(),
+            attempt=attempt,
             report=report or (known.report if known else None),
             source_sha256=source_sha256 or (known.source_sha256 if known else None),
         )

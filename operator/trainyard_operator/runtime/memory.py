@@ -7,6 +7,10 @@ from dataclasses import dataclass, field
 
 @dataclass(kw_only=True)
 class Memory:
-    """Why a version's copy can never work, by the model's uid and the version's number."""
+    """Why a version's copy can never work, by the model's uid and the version's number.
 
+    `kept_data` says why the data of a deleted run could not be deleted the last time, by the run's uid.
+    """
+
+    kept_data: dict[str, str] = field(default_factory=dict)
     refusals: dict[tuple[str, int], str] = field(default_factory=dict)

@@ -20,6 +20,7 @@ from trainyard_operator.api.names import COMPUTE_CLUSTER, JOB, POD, TRAINING_JOB
 from trainyard_operator.api.sizes import Catalogue
 from trainyard_operator.api.training_job import TrainingJobSpec
 from trainyard_operator.domain.admission import ENDED, Gate, Standing, capacity_of, entry_of, gate_of, serves
+from trainyard_operator.domain.attempts import has_finished, newest_job, stopped_for, wants_rest
 from trainyard_operator.domain.conditions import parse_timestamp
 from trainyard_operator.domain.fairness import DEFAULT_SECONDS, Usage, fair_order
 from trainyard_operator.domain.kueue import is_kueues_job
@@ -32,7 +33,6 @@ from trainyard_operator.domain.queueing import (
     Queue,
     estimates,
 )
-from trainyard_operator.domain.run_ending import has_finished
 from trainyard_operator.providers.base import Cluster
 from trainyard_operator.providers.choice import read_cluster
 from trainyard_operator.runtime.occupancy import Occupancy
@@ -221,17 +221,20 @@ class QueueBook:
         if run is None or _phase(run) in ENDED:
             self._claims.pop(uid, None)
             return None
-        key, jobs = cluster_of(run), self._store.children(JOB, uid)
-        if key is None or not jobs:
+        key, job = cluster_of(run), newest_job(self._store.children(JOB, uid))
+        if key is None or job is None:
             return None
-        entry = self._entry(run, jobs[0])
-        if entry is None or has_finished(jobs[0]):
+        entry = self._entry(run, job)
+        if entry is None:
             self._claims.pop(uid, None)
             return None
-        admitted = not (jobs[0].get("spec") or {}).get("suspend")
+        if has_finished(job):
+            # A claim may be for the next attempt, whose Job is on its way.
+            return None
+        admitted = not (job.get("spec") or {}).get("suspend")
         if admitted:
             self._claims.pop(uid, None)
-        elif (run.get("spec") or {}).get("cancel") or is_kueues_job(jobs[0]):
+        elif stopped_for(job) is not None or wants_rest(run) or is_kueues_job(job):
             return None
         return _Spot(key=key, entry=entry, admitted=admitted)
 

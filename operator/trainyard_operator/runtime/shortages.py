@@ -69,7 +69,7 @@ def _add_pod(said: dict[tuple[str, str], Shortage], event: JsonObject) -> None:
     words = _POD.sub("", event.get("message", ""))
     if not _FULL.search(words):
         sold_out = _SOLD_OUT.search(words)
-        _add(said, Reason.INSUFFICIENT_CAPACITY if sold_out else Reason.POD_UNSCHEDULABLE, words, event)
+        _add(said, Reason.INSUFFICIENT_CAPACITY if sold_out else Reason.UNSCHEDULABLE, words, event)
 
 
 def _add(said: dict[tuple[str, str], Shortage], code: Reason, message: str, event: JsonObject) -> None:

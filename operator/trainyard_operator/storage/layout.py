@@ -6,7 +6,7 @@ parts that were checked before: namespaces and uids come from the API server, pa
 
 from __future__ import annotations
 
-from trainyard.contract import MANIFEST
+from trainyard.contract import MANIFEST, attempt_folder
 
 SOURCE = "source.tar.gz"
 
@@ -31,14 +31,12 @@ def run_prefix(namespace: str, uid: str) -> str:
     return f"{runs_prefix(namespace)}{uid}/"
 
 
-def outputs_prefix(namespace: str, uid: str) -> str:
-    """Return the prefix of what a run's script saved."""
-    return f"{run_prefix(namespace, uid)}outputs/"
+def attempt_prefix(namespace: str, uid: str, attempt: int) -> str:
+    """Return the prefix of everything that one attempt of a run writes.
 
-
-def logs_prefix(namespace: str, uid: str) -> str:
-    """Return the prefix of the parts of a run's log."""
-    return f"{run_prefix(namespace, uid)}logs/"
+    Each has its own, because signed addresses outlive the attempt that they were given to.
+    """
+    return run_prefix(namespace, uid) + attempt_folder(attempt)
 
 
 def source_key(namespace: str, uid: str) -> str:
@@ -46,9 +44,9 @@ def source_key(namespace: str, uid: str) -> str:
     return run_prefix(namespace, uid) + SOURCE
 
 
-def run_manifest_key(namespace: str, uid: str) -> str:
-    """Return the key of the manifest that says a run's outputs are whole."""
-    return run_prefix(namespace, uid) + MANIFEST
+def run_manifest_key(namespace: str, uid: str, attempt: int) -> str:
+    """Return the key of the manifest that says an attempt's outputs are whole."""
+    return attempt_prefix(namespace, uid, attempt) + MANIFEST
 
 
 def version_prefix(namespace: str, model_name: str, version: int) -> str:

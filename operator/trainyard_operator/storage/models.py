@@ -41,9 +41,10 @@ async def copy_version(
     """
     if await _sealed(store, namespace, model_name, version, entry):
         return
-    uid = entry["run"]["uid"]
-    files = select_files(await _outputs(store, namespace, uid, entry), entry["path"])
-    source, target = layout.run_prefix(namespace, uid), layout.version_prefix(namespace, model_name, version)
+    uid, attempt = entry["run"]["uid"], entry["run"]["attempt"]
+    files = select_files(await _outputs(store, namespace, entry), entry["path"])
+    source = layout.attempt_prefix(namespace, uid, attempt)
+    target = layout.version_prefix(namespace, model_name, version)
     slots = asyncio.Semaphore(PARALLEL_COPIES)
 
     async def copy(name: str, file: OutputFile) -> None:
@@ -136,6 +137,7 @@ def model_manifest(
         "run": {
             "name": entry["run"]["name"],
             "uid": entry["run"]["uid"],
+            "attempt": entry["run"]["attempt"],
             "manifestSha256": entry.get("runManifestSha256"),
         },
         "sourceSha256": entry.get("sourceSha256"),
@@ -149,9 +151,10 @@ def model_manifest(
     }
 
 
-async def _outputs(store: ObjectStore, namespace: str, uid: str, entry: Mapping[str, Any]) -> list[OutputFile]:
+async def _outputs(store: ObjectStore, namespace: str, entry: Mapping[str, Any]) -> list[OutputFile]:
+    uid = entry["run"]["uid"]
     try:
-        found = await read_run_manifest(store, namespace, uid)
+        found = await read_run_manifest(store, namespace, uid, entry["run"]["attempt"])
     except ManifestInvalid as error:
         raise CopyRefused(str(error)) from error
     if found is None:

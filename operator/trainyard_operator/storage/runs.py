@@ -27,6 +27,7 @@ from trainyard.contract import (
 from trainyard.record import check_model, check_tags
 from trainyard_operator.domain.metrics import bounded
 from trainyard_operator.storage import layout
+from trainyard_operator.storage.erasure import erase
 from trainyard_operator.storage.errors import ManifestInvalid, ObjectNotFound, ObjectTooLarge
 from trainyard_operator.storage.store import ObjectStore
 
@@ -43,6 +44,11 @@ class FrozenSource:
     key: str
     sha256: str
     bytes: int
+
+
+async def erase_run(store: ObjectStore, namespace: str, uid: str) -> None:
+    """Delete all that a run has in the object store."""
+    await erase(store, layout.run_prefix(namespace, uid))
 
 
 async def frozen_source(store: ObjectStore, namespace: str, uid: str) -> FrozenSource | None:
@@ -78,15 +84,17 @@ def archive(files: Mapping[str, bytes]) -> bytes:
     return gzip.compress(buffer.getvalue(), mtime=0)
 
 
-async def read_run_manifest(store: ObjectStore, namespace: str, uid: str) -> tuple[RunManifest, str] | None:
-    """Return a run's manifest and the SHA-256 of its bytes, None where it is not written.
+async def read_run_manifest(
+    store: ObjectStore, namespace: str, uid: str, attempt: int
+) -> tuple[RunManifest, str] | None:
+    """Return the manifest of an attempt and the SHA-256 of its bytes, None where it is not written.
 
     Raises
     ------
     ManifestInvalid
         If the object there is no manifest of this run. A pod writes it, and a pod is not trusted.
     """
-    key = layout.run_manifest_key(namespace, uid)
+    key = layout.run_manifest_key(namespace, uid, attempt)
     try:
         body = await store.get(key, limit=MAX_MANIFEST_BYTES)
     except ObjectTooLarge as error:

@@ -12,7 +12,7 @@ import binascii
 import contextlib
 import functools
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeVar
@@ -100,6 +100,9 @@ class ObjectStore(Protocol):
 
     async def copy(self, source: str, target: str) -> None:
         """Copy an object, with its checksum, inside the store."""
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        """Delete up to a page of objects; those that are not there are no trouble."""
 
     def sign_get(self, key: str, *, seconds: int = URL_SECONDS) -> str:
         """Return an address from which the object can be read without keys."""
@@ -193,6 +196,10 @@ class S3Store:
     async def copy(self, source: str, target: str) -> None:
         """Copy an object, with its checksum, inside the store."""
         await self._run_slow(self._copy, source, target)
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        """Delete up to a page of objects; those that are not there are no trouble."""
+        await self._run(self._delete, keys)
 
     def sign_get(self, key: str, *, seconds: int = URL_SECONDS) -> str:
         """Return an address from which the object can be read without keys."""
@@ -297,6 +304,13 @@ class S3Store:
             folders=tuple(p["Prefix"] for p in answer.get("CommonPrefixes", ())),
             more=answer["IsTruncated"],
         )
+
+    def _delete(self, keys: Sequence[str]) -> None:
+        with _typed(keys[0]):
+            wish: Any = {"Objects": [{"Key": key} for key in keys], "Quiet": True}
+            answer = self._client.delete_objects(Bucket=self._bucket, Delete=wish)
+        for refused in answer.get("Errors", ()):
+            raise StoreRefused(f"{refused.get('Key')}: {refused.get('Message') or refused.get('Code')}")
 
     def _copy(self, source: str, target: str) -> None:
         with _typed(source):

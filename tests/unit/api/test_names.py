@@ -54,8 +54,12 @@ def test_two_models_never_share_an_object(one, other):
 
 def test_the_longest_training_job_has_a_job_whose_name_is_a_label():
     name = "a" * names.MAX_TRAINING_JOB_NAME
-    assert job_name(name, "0c1a2b3d-0000-4000-8000-000000000000") == f"{name}-0c1a2b3d"
-    assert len(job_name(name, "0c1a2b3d-0000")) <= names.MAX_LABEL_VALUE
+    uid = "0c1a2b3d-0000-4000-8000-000000000000"
+    assert job_name(name, uid, 1).endswith("-0c1a2b3d-1")
+    assert name.startswith(job_name(name, uid, 1).removesuffix("-0c1a2b3d-1"))
+    # The Job controller adds six characters for the name of the pod, which is a host name too.
+    assert all(len(job_name(name, uid, attempt)) <= names.MAX_LABEL_VALUE - 6 for attempt in (1, 31, 100_000))
+    assert job_name("mnist", uid, 31) == "mnist-0c1a2b3d-31"
 
 
 @pytest.mark.parametrize(

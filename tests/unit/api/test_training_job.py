@@ -41,6 +41,13 @@ def test_only_a_source_is_needed_and_the_rest_has_defaults():
         limits={},
         models=(),
         priority=0,
+        retries=0,
+        start_timeout=None,
+        run_timeout=None,
+        grace_seconds=60,
+        ttl=None,
+        deletion_policy="Retain",
+        suspend=False,
         cancel=False,
     )
 
@@ -58,6 +65,13 @@ def test_every_field_is_read():
             "environment": {"image": "python:3.13-slim", "variables": [{"name": "A", "value": "b"}, {"name": "C"}]},
             "resources": {"requests": {"cpu": 1, "memory": "1Gi"}, "limits": {"cpu": "1500m"}},
             "priority": 5,
+            "retries": 2,
+            "startTimeoutSeconds": 600,
+            "runTimeoutSeconds": 7200,
+            "terminationGracePeriodSeconds": 90,
+            "ttlSecondsAfterFinished": 3600,
+            "deletionPolicy": "Delete",
+            "suspend": True,
             "cancel": True,
             "models": [
                 {"name": "sklearn_mnist", "path": "outputs/m.pkl", "description": "Digits.", "tags": {"data": "mnist"}},
@@ -84,6 +98,13 @@ def test_every_field_is_read():
             ModelSpec(name="all", path="outputs", description=None, tags={}),
         ),
         priority=5,
+        retries=2,
+        start_timeout=600,
+        run_timeout=7200,
+        grace_seconds=90,
+        ttl=3600,
+        deletion_policy="Delete",
+        suspend=True,
         cancel=True,
     )
     assert parsed.argv == [

@@ -47,6 +47,7 @@ class OneCluster:
 
 COMPLETED = {
     "phase": "Completed",
+    "attempt": 2,
     "metrics": {"accuracy": 0.9253, "regularization rate": 0.8},
     "models": [
         {"name": "sklearn_mnist", "path": "outputs/sklearn_mnist_model.pkl", "id": "sklearn_mnist:1", "version": 1}
@@ -81,7 +82,7 @@ def run(storage, bucket, loop, example, monkeypatch):
         ("logs/000001.txt", b"a line"),
         ("outputs/sklearn_mnist_model.pkl", b"a model"),
     ):
-        loop(bucket.put(f"runs/team/{UID}/{path}", content))
+        loop(bucket.put(f"runs/team/{UID}/attempts/2/{path}", content))
 
     def call(cluster, *, pooled=False):
         output = io.StringIO()

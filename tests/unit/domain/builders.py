@@ -17,7 +17,7 @@ SETTINGS = PodSettings(
     gateway_ca="PEM",
     default_requests={"cpu": "500m", "memory": "512Mi"},
 )
-PLACES = Places(outputs_uri=f"s3://b/runs/default/{UID}/outputs/", logs_uri=f"s3://b/runs/default/{UID}/logs/")
+PLACES = Places(run_uri=f"s3://b/runs/default/{UID}/")
 
 
 def training_job(*, status=None, **spec):
@@ -44,17 +44,23 @@ def training_job(*, status=None, **spec):
     }
 
 
-def job(*, complete=False, failed=None, suspended=False):
-    """Return the run's Job; `failed` is the reason of its Failed condition."""
+def job(*, attempt=1, complete=False, failed=None, suspended=False, stopped=None, let_in=None):
+    """Return the Job of an attempt; `failed` is the reason of its Failed condition, `stopped` why we stopped it."""
     conditions = []
     if complete:
         conditions.append({"type": "Complete", "status": "True"})
     if failed:
         conditions.append({"type": "Failed", "status": "True", "reason": failed, "message": "Job has reached an end"})
     return {
-        "metadata": {"name": job_name("run-a", UID), "namespace": "default", "uid": "job-uid"},
-        "spec": {"suspend": True} if suspended else {},
-        "status": {"conditions": conditions},
+        "metadata": {
+            "name": job_name("run-a", UID, attempt),
+            "namespace": "default",
+            "uid": f"job-uid-{attempt}",
+            "labels": {"trainyard.dev/attempt": str(attempt)},
+            **({"annotations": {"trainyard.dev/stopped": stopped}} if stopped else {}),
+        },
+        "spec": {"suspend": True} if suspended or stopped else {},
+        "status": {"conditions": conditions, **({"startTime": let_in} if let_in else {})},
     }
 
 
@@ -63,7 +69,7 @@ def pod(*, name="run-a-1", created="2026-11-23T11:59:30Z", **facts):
     status = {"phase": facts.pop("phase", "Pending"), "conditions": []}
     meta = {"name": name, "namespace": "default", "uid": f"uid-{name}", "creationTimestamp": created}
     if facts.pop("deleting", False):
-        meta["deletionTimestamp"] = created
+        meta["deletionTimestamp"] = facts.pop("deletion", "2026-11-23T12:01:00Z")
     if "unschedulable" in facts:
         status["conditions"].append(
             {
@@ -74,7 +80,10 @@ def pod(*, name="run-a-1", created="2026-11-23T11:59:30Z", **facts):
             }
         )
     if "disrupted" in facts:
-        status["conditions"].append({"type": "DisruptionTarget", "status": "True", "message": facts.pop("disrupted")})
+        target = {"type": "DisruptionTarget", "status": "True", "message": facts.pop("disrupted")}
+        status["conditions"].append({**target, "reason": facts.pop("disruption", "DeletionByTaintManager")})
+    if "said" in facts:
+        status["reason"], status["message"] = facts.pop("said")
     train, prepare = {"name": "train", "image": "trainer:1"}, {"name": "prepare", "image": "trainer:1"}
     train["imageID"] = facts.pop("image_id", "docker.io/library/trainer@sha256:" + "a" * 64)
     if "waiting" in facts:
@@ -169,7 +178,7 @@ def version(number, *, key="k", state="Ready", name="sklearn_mnist", **over):
         "key": key,
         "state": state,
         "createdTime": "2026-11-23T11:00:00Z",
-        "run": {"name": "run-a", "uid": UID},
+        "run": {"name": "run-a", "uid": UID, "attempt": 1},
         "path": "outputs/m.pkl",
         "runManifestSha256": "f" * 64,
         "metrics": {},

@@ -19,6 +19,7 @@ from trainyard_operator.providers.choice import read_cluster
 
 CATALOGUE = Catalogue.parse({"SMALL": {"cpu": "2", "memory": "8Gi"}})
 IN_LAB = {"computeClusterRef": {"name": "lab"}}
+STOPPED = {"metadata": {"annotations": {"trainyard.dev/stopped": "Canceled"}}, "spec": {"suspend": True}}
 QUEUED = Gate(
     open=False,
     reason=Reason.WAITING_FOR_TURN,
@@ -31,7 +32,7 @@ READY = {"provisioningState": "Succeeded", "conditions": [{"type": "Ready", "sta
 
 def entry(annotations=None, **spec):
     parent = training_job(**IN_LAB, **spec)
-    made = {"metadata": {"annotations": annotations or {}}, "status": {}}
+    made = {"metadata": {"name": "j", "annotations": annotations or {}}, "status": {}}
     return entry_of(parent, made, spec=TrainingJobSpec.parse(parent["spec"]), defaults={})
 
 
@@ -219,8 +220,8 @@ def test_an_estimate_that_was_given_stays_while_the_place_is_the_same():
             id="what was said of an earlier run",
         ),
         pytest.param(
-            [{"code": "PodUnschedulable", "message": "no type fits", "lastTime": "2026-11-23T12:00:00Z"}],
-            "PodUnschedulable",
+            [{"code": "Unschedulable", "message": "no type fits", "lastTime": "2026-11-23T12:00:00Z"}],
+            "Unschedulable",
             "no type fits",
             id="no machine would do",
         ),
@@ -298,12 +299,12 @@ def test_a_run_that_is_canceled_while_it_runs_is_stopped_in_good_order_and_keeps
     going["spec"]["cancel"] = True
     plan, stopping = step(going, view(job=job(), pods=[pod(running=True)]))
     (stop,) = plan.patch
-    assert (stop.kind.kind, stop.body) == ("Job", {"spec": {"suspend": True}})
+    assert (stop.kind.kind, stop.body) == ("Job", STOPPED)
     assert find(stopping["status"], "Ready")["reason"] == "Canceling"
-    plan, still = step(stopping, view(job=job(suspended=True), pods=[pod(running=True, deleting=True)]))
+    plan, still = step(stopping, view(job=job(stopped="Canceled"), pods=[pod(running=True, deleting=True)]))
     assert plan.patch == ()
     assert still["status"]["phase"] == "Finalizing"
-    plan, ended = step(still, view(job=job(suspended=True), saved=saved("outputs/m.pkl")))
+    plan, ended = step(still, view(job=job(stopped="Canceled"), saved=saved("outputs/m.pkl")))
     assert ended["status"]["phase"] == "Canceled"
     assert ended["status"]["outputs"]["files"] == 1
     assert "1 output file(s) are kept" in find(ended["status"], "Canceled")["message"]
@@ -314,7 +315,7 @@ def test_a_run_of_a_cluster_that_is_deleted_with_its_runs_is_canceled():
     obj = pool(status=READY, deleting=True, cancelRunsOnDelete=True)
     looking = view(cluster=obj, machines=read_cluster(obj, CATALOGUE), job=job(), pods=[pod(running=True)])
     plan, after = step(step(run(), seen(Gate(open=True)))[1], looking)
-    assert [patch.body for patch in plan.patch] == [{"spec": {"suspend": True}}]
+    assert [patch.body for patch in plan.patch] == [STOPPED]
     assert "the ComputeCluster lab is deleted" in find(after["status"], "Ready")["message"]
 
 

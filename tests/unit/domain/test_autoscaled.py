@@ -275,7 +275,7 @@ def test_the_status_is_looked_at_more_often_while_there_are_runs(queue, seconds)
     ("status", "reason", "words"),
     [
         pytest.param({"targetNodeCount": 1}, "NodesPreparing", "0 of 1 nodes are ready", id="a node is on its way"),
-        pytest.param({"targetNodeCount": 0}, "PodUnschedulable", "no nodes available", id="nothing is on its way"),
+        pytest.param({"targetNodeCount": 0}, "Unschedulable", "no nodes available", id="nothing is on its way"),
         pytest.param(
             {"errors": [{"code": "InsufficientCapacity", "message": "QUOTA: none left", "lastTime": timestamp(NOW)}]},
             "InsufficientCapacity",

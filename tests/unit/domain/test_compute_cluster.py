@@ -45,6 +45,7 @@ def claim(name="c1", *, node_name=None, age=0, up=False, deleting=False):
 
 def entry(name, **over):
     fields = {"uid": f"uid-{name}", "namespace": "default", "name": name, "priority": 0, "created": timestamp(NOW)}
+    fields["job_name"] = f"{name}-uid-{name}-1"
     return Entry(**{**fields, **over})
 
 
@@ -289,7 +290,7 @@ def test_runs_are_let_in_by_their_jobs_up_to_the_limit():
     ready = at_rest(parent, view)
     plan = plan_compute_cluster(ready, view, NOW)
     assert [e.name for e in plan.admitted] == ["a"]
-    assert [(p.kind.kind, p.name, p.body) for p in plan.patch] == [("Job", "a-uid-a", {"spec": {"suspend": False}})]
+    assert [(p.kind.kind, p.name, p.body) for p in plan.patch] == [("Job", "a-uid-a-1", {"spec": {"suspend": False}})]
 
 
 @pytest.mark.parametrize("state", ["Creating", "Failed"])
@@ -330,7 +331,7 @@ def test_a_run_that_finds_no_node_in_time_goes_back_to_the_queue_and_waits_longe
     view = seen(parent, queue=Queue(admitted={"uid-a": late.entry}), unplaced=[late, unplaced("b", 10)])
     plan = plan_compute_cluster(parent, view, NOW)
     (patch,) = plan.patch
-    assert patch.name == "a-uid-a"
+    assert patch.name == "a-uid-a-1"
     assert patch.body["spec"] == {"suspend": True}
     note = patch.body["metadata"]["annotations"]
     assert list(note.values()) == ['{"times": 1, "until": "2026-11-23T12:00:30Z"}']

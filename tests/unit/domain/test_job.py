@@ -10,9 +10,16 @@ from trainyard_operator.domain.job import Berth, build_job
 from trainyard_operator.providers.base import Placement
 
 
-def build(*, where=None, **spec):
+def build(*, where=None, shunned=(), **spec):
     parent = training_job(**spec)
-    return build_job(parent=parent, spec=TrainingJobSpec.parse(parent["spec"]), berth=where, settings=SETTINGS)
+    return build_job(
+        parent=parent,
+        spec=TrainingJobSpec.parse(parent["spec"]),
+        attempt=1,
+        berth=where,
+        settings=SETTINGS,
+        shunned=shunned,
+    )
 
 
 def pod_spec(**spec):
@@ -31,13 +38,30 @@ def test_the_job_belongs_to_its_run_and_is_found_by_its_uid():
     assert job["spec"]["template"]["metadata"]["labels"] == job["metadata"]["labels"]
 
 
-def test_losing_the_node_is_no_failure_of_the_script_and_two_pods_never_run_at_once():
+def test_a_job_has_one_pod_and_ends_with_it_and_keeps_a_word_on_a_lost_node():
     spec = build()["spec"]
     assert spec["backoffLimit"] == 0
     assert spec["podReplacementPolicy"] == "Failed"
     (rule,) = spec["podFailurePolicy"]["rules"]
-    assert rule["action"] == "Ignore"
+    assert rule["action"] == "FailJob"
     assert rule["onPodConditions"][0]["type"] == "DisruptionTarget"
+
+
+def test_an_attempt_would_rather_go_to_another_node_than_those_that_were_lost():
+    assert "affinity" not in pod_spec()
+    spec = build(shunned=["b", "a", "b"])["spec"]["template"]["spec"]
+    (wish,) = spec["affinity"]["nodeAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+    assert wish["preference"]["matchExpressions"] == [
+        {"key": "kubernetes.io/hostname", "operator": "NotIn", "values": ["a", "b"]}
+    ]
+
+
+def test_an_attempt_knows_its_number_and_the_time_that_it_is_given_to_stop():
+    job = build(terminationGracePeriodSeconds=90)
+    assert job["metadata"]["labels"]["trainyard.dev/attempt"] == "1"
+    pod = job["spec"]["template"]["spec"]
+    assert {"name": "TRAINYARD_ATTEMPT", "value": "1"} in pod["containers"][0]["env"]
+    assert pod["terminationGracePeriodSeconds"] == 90
 
 
 def test_a_pod_holds_no_token_but_the_gateways():

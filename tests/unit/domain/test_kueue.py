@@ -28,7 +28,7 @@ def handed(labels=None, **over):
 def child(**over):
     """Return the Job of such a run."""
     found = job(**over)
-    found["metadata"]["labels"] = {QUEUE: "team"}
+    found["metadata"]["labels"] |= {QUEUE: "team"}
     return found
 
 
@@ -190,6 +190,9 @@ def test_a_label_that_comes_after_the_job_changes_nothing():
     assert after["status"]["phase"] == "Running"
 
 
+NOTE = {"metadata": {"annotations": {"trainyard.dev/stopped": "Canceled"}}}
+
+
 def canceled(**over):
     run = started()
     run["spec"]["cancel"] = True
@@ -199,33 +202,35 @@ def canceled(**over):
 def test_a_running_one_is_stopped_by_its_workload_and_never_by_its_job():
     admitted = {"QuotaReserved": ("True", "Quota reserved"), "Admitted": ("True", "")}
     plan, stopping = canceled(job=child(), workload=workload(**admitted), pods=[pod(running=True)])
-    (patch,) = plan.patch
+    note, patch = plan.patch
+    assert note.body == NOTE
     assert (patch.kind.kind, patch.name, patch.body) == ("Workload", "job-run-a", {"spec": {"active": False}})
     assert ready(stopping)["reason"] == "Canceling"
     told = workload(active=False, **admitted)
-    plan, stopping = step(stopping, view(job=child(), workload=told, pods=[pod(running=True)]))
+    noted = child(stopped="Canceled")
+    plan, stopping = step(stopping, view(job={**noted, "spec": {}}, workload=told, pods=[pod(running=True)]))
     assert plan.patch == ()
-    plan, stopping = step(stopping, view(job=child(suspended=True), workload=told))
+    plan, stopping = step(stopping, view(job=noted, workload=told))
     assert (plan.patch, stopping["status"]["phase"]) == ((), "Finalizing")
     gone = workload(active=False, QuotaReserved=("False", ""), Evicted=("True", "deactivated"))
-    plan, ended = step(stopping, view(job=child(suspended=True), workload=gone, saved=saved("outputs/m.pkl")))
+    plan, ended = step(stopping, view(job=noted, workload=gone, saved=saved("outputs/m.pkl")))
     assert (plan.patch, ended["status"]["phase"]) == ((), "Canceled")
     assert ended["status"]["outputs"]["files"] == 1
 
 
 def test_a_waiting_one_is_taken_out_of_kueues_queue():
     plan, stopping = canceled(job=child(suspended=True), workload=workload(QuotaReserved=("False", FULL)))
-    assert [patch.body for patch in plan.patch] == [{"spec": {"active": False}}]
+    assert [patch.body for patch in plan.patch] == [NOTE, {"spec": {"active": False}}]
     told = workload(active=False, QuotaReserved=("False", FULL))
-    assert step(stopping, view(job=child(suspended=True), workload=told))[1]["status"]["phase"] == "Canceled"
+    assert step(stopping, view(job=child(stopped="Canceled"), workload=told))[1]["status"]["phase"] == "Canceled"
 
 
 def test_a_canceled_one_is_never_started_by_a_new_workload():
     ended = handed(status={"phase": "Canceled", "conditions": []})
-    plan = plan_training_job(ended, view(job=child(suspended=True), workload=workload()), NOW)
+    plan = plan_training_job(ended, view(job=child(stopped="Canceled"), workload=workload()), NOW)
     assert [patch.body for patch in plan.patch] == [{"spec": {"active": False}}]
     assert plan.status is None
-    told = view(job=child(suspended=True), workload=workload(active=False))
+    told = view(job=child(stopped="Canceled"), workload=workload(active=False))
     assert plan_training_job(ended, told, NOW).patch == ()
 
 
@@ -233,5 +238,22 @@ def test_one_that_kueue_has_not_taken_up_is_taken_away_from_it():
     plan, stopping = canceled(job=child(suspended=True))
     (patch,) = plan.patch
     assert patch.kind.kind == "Job"
-    assert patch.body == {"metadata": {"labels": {QUEUE: None}}, "spec": {"suspend": True}}
-    assert step(stopping, view(job=job(suspended=True)))[1]["status"]["phase"] == "Canceled"
+    assert patch.body == {"metadata": {"labels": {QUEUE: None}, **NOTE["metadata"]}, "spec": {"suspend": True}}
+    assert step(stopping, view(job=job(stopped="Canceled")))[1]["status"]["phase"] == "Canceled"
+
+
+def test_one_that_is_suspended_is_taken_out_of_kueues_queue_and_goes_back_with_its_next_attempt():
+    run = started()
+    run["spec"]["suspend"] = True
+    plan, run = step(run, view(job=child(suspended=True), workload=workload(QuotaReserved=("False", FULL))))
+    assert [patch.kind.kind for patch in plan.patch] == ["Job", "Workload"]
+    told = view(job=child(stopped="Suspended"), workload=workload(active=False, QuotaReserved=("False", FULL)))
+    run = step(run, told)[1]
+    assert find(run["status"], "Suspended")["status"] == "True"
+    # Kueue may take up a Job anew that it has been told to leave alone.
+    again = view(job=child(stopped="Suspended"), workload=workload())
+    assert [patch.body for patch in step(run, again)[0].patch] == [{"spec": {"active": False}}]
+    run["spec"]["suspend"] = False
+    (made,) = step(run, told)[0].create
+    assert made["metadata"]["name"].endswith("-2")
+    assert (made["metadata"]["labels"][QUEUE], made["spec"]["suspend"]) == ("team", True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import jsonschema
@@ -19,7 +20,7 @@ from trainyard_operator.domain.cluster_status import Shortage
 from trainyard_operator.domain.compute_cluster import ClusterView, Unplaced, plan_compute_cluster
 from trainyard_operator.domain.queueing import Entry, Estimate, Place, Queue
 from trainyard_operator.domain.registered_model import ModelView, Sealed, plan_registered_model
-from trainyard_operator.domain.run_view import ConfigMapSource, StoreTrouble
+from trainyard_operator.domain.run_view import ConfigMapSource, RunData, StoreTrouble
 from trainyard_operator.domain.training_job import plan_training_job
 from trainyard_operator.providers.base import Surroundings
 from trainyard_operator.providers.choice import read_cluster
@@ -51,7 +52,22 @@ QUEUED = Gate(
 )
 views = st.builds(
     view,
-    job=st.sampled_from([None, job(), job(suspended=True), job(complete=True), job(failed="BackoffLimitExceeded")]),
+    job=st.sampled_from(
+        [
+            None,
+            job(),
+            job(suspended=True),
+            job(complete=True),
+            job(failed="BackoffLimitExceeded"),
+            job(failed="PodFailurePolicy"),
+            job(stopped="Suspended"),
+            job(stopped="RunTimeout"),
+            job(stopped="Canceled"),
+            job(stopped="NodeLost"),
+            job(attempt=2),
+            job(attempt=2, failed="BackoffLimitExceeded"),
+        ]
+    ),
     pods=pods,
     cluster=st.sampled_from([None, cluster()]),
     machines=st.sampled_from(["spec.vmSize is unknown", read_cluster(cluster(), Catalogue())]),
@@ -60,6 +76,7 @@ views = st.builds(
     live=st.sampled_from([None, {"state": "Running", "metrics": {"a": 1}, "progress": {"percent": 250}}]),
     saved=st.sampled_from([None, saved("outputs/m.pkl"), StoreTrouble(message="away", final=False)]),
     models=st.just({}),
+    data=st.sampled_from([None, RunData(left=False), RunData(left=True), RunData(left=False, trouble="away")]),
 )  # fmt: skip
 
 
@@ -103,6 +120,45 @@ def test_a_run_that_ended_stays_as_it_ended_whatever_happens_around_it(parent, s
         phase = parent["status"].get("phase")
         assert ended is None or phase == ended
         ended = phase if phase in {"Completed", "Failed", "Canceled"} else None
+
+
+@thorough
+@given(parent=living(TRAINING_JOB), situations=st.lists(views, max_size=12))
+def test_attempts_are_made_one_after_the_other_each_once_and_no_more_than_allowed(parent, situations):
+    made = []
+    for number, seen in enumerate(situations):
+        now = NOW + timedelta(hours=number)
+        # The Job of the attempt that was made last is there, whatever has become of it.
+        there = seen.job if seen.job is None or not made else relabeled(seen.job, made[-1])
+        plan = plan_training_job(parent, replace(seen, job=there), now)
+        for child in plan.create:
+            if child["kind"] == "Job":
+                made.append(int(child["metadata"]["labels"]["trainyard.dev/attempt"]))
+                # None is made before the end of the one before it was written down.
+                before = parent["status"].get("attempts") or []
+                assert all("endTime" in entry for entry in before)
+                assert plan.status["attempt"] == made[-1]
+        if plan.status is not None:
+            parent = {**parent, "status": plan.status}
+    first = made[0] if made else 1
+    assert made == list(range(first, first + len(made)))
+    assert parent["status"].get("failures", 0) <= parent["spec"].get("retries", 0) + 1
+
+
+def relabeled(found, attempt):
+    """Return a Job as the one of an attempt."""
+    return {**found, "metadata": {**found["metadata"], "labels": {"trainyard.dev/attempt": str(attempt)}}}
+
+
+@thorough
+@given(
+    parent=living(TRAINING_JOB), seen=views, keeper=st.sampled_from(["trainyard.dev/run-data", "foregroundDeletion"])
+)
+def test_a_run_that_is_being_deleted_gets_no_child_and_comes_to_rest(parent, seen, keeper):
+    meta = {**parent["metadata"], "deletionTimestamp": "2026-11-23T12:00:00Z", "finalizers": [keeper]}
+    going = {**parent, "metadata": meta}
+    assert plan_training_job(going, seen, NOW).create == ()
+    settle(lambda obj: plan_training_job(obj, seen, NOW), going)
 
 
 def with_any_status(kind):

@@ -26,7 +26,7 @@ def spec(**over: Any) -> dict[str, Any]:
 
 
 def run_ref(uid: str = UID, name: str = "mnist", **over: Any) -> RunRef:
-    return RunRef(namespace=NAMESPACE, name=name, uid=uid, spec=TrainingJobSpec.parse(spec(**over)))
+    return RunRef(namespace=NAMESPACE, name=name, uid=uid, attempt=1, spec=TrainingJobSpec.parse(spec(**over)))
 
 
 def pod_identity(pod_uid: str = POD_UID, **over: Any) -> Identity:
@@ -88,7 +88,7 @@ class Board:
         self.reports: dict[str, Any] = {}
         self.sources: dict[str, str] = {}
 
-    def publish(self, uid: str, *, report: Any = None, source_sha256: str | None = None) -> None:
+    def publish(self, uid: str, *, attempt: int, report: Any = None, source_sha256: str | None = None) -> None:
         if report is not None:
             self.reports[uid] = report
         if source_sha256 is not None:

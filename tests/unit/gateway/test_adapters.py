@@ -20,12 +20,14 @@ def metadata(name, uid, *, owner=None, namespace=NAMESPACE, **over):
     return fields | over
 
 
-def training_job(phase="Running", **over):
-    return {"metadata": metadata("mnist", UID, **over), "spec": spec(), "status": {"phase": phase}}
+def training_job(phase="Running", *, status=None, **over):
+    return {"metadata": metadata("mnist", UID, **over), "spec": spec(), "status": {"phase": phase, **(status or {})}}
 
 
-def job(**over):
-    return {"metadata": metadata("mnist-0b6f7d7e", JOB_UID, owner=(TRAINING_JOB, UID), **over), "status": {}}
+def job(attempt=1, uid=JOB_UID, **over):
+    labels = {"trainyard.dev/attempt": str(attempt)}
+    fields = {"owner": (TRAINING_JOB, UID), "labels": labels, **over}
+    return {"metadata": metadata(f"mnist-0b6f7d7e-{attempt}", uid, **fields), "status": {}}
 
 
 def pod(phase="Running", **over):
@@ -56,6 +58,21 @@ def time(seconds):
 
 def test_a_pod_is_led_to_its_run():
     assert known().runs.run_of(pod_identity()) == run_ref()
+
+
+def test_the_pod_of_an_attempt_that_is_over_gets_nothing_more():
+    world = known()
+    world.store.put(JOB, job(2, "another-uid"))
+    assert "attempt 1 of the run mnist is over" in world.refusal().message
+    ended = [{"number": 1, "jobName": "j", "endTime": "2026-11-23T12:00:00Z"}]
+    assert "is over" in known(tj=training_job(status={"attempt": 1, "attempts": ended})).refusal().message
+    assert "is over" in known(a_job=job(labels={})).refusal().message
+
+
+def test_an_attempt_is_known_by_its_job():
+    attempts = [{"number": 1, "jobName": "j", "endTime": "2026-11-23T12:00:00Z"}, {"number": 2, "jobName": "k"}]
+    world = known(a_job=job(2), tj=training_job(status={"attempt": 2, "attempts": attempts}))
+    assert world.runs.run_of(pod_identity()).attempt == 2
 
 
 def test_a_pod_that_is_told_to_stop_may_still_save_what_it_has():
@@ -166,7 +183,9 @@ def test_a_clusters_queue_is_shown_whole_and_in_order():
         run_spec = {"source": {"inline": {"train.py": ""}}, "computeClusterRef": {"name": "lab"}, "priority": number}
         store.put(TRAINING_JOB, {"metadata": about | {"creationTimestamp": "2026-11-23T11:00:00Z"}, "spec": run_spec})
         owner = {"kind": "TrainingJob", "name": f"r{number}", "uid": f"u{number}"}
-        child = {"metadata": about | {"uid": f"j{number}", "ownerReferences": [owner]}, "spec": {"suspend": suspended}}
+        labels = {"trainyard.dev/attempt": "1"}
+        about |= {"uid": f"j{number}", "ownerReferences": [owner], "labels": labels}
+        child = {"metadata": about, "spec": {"suspend": suspended}}
         book.heard(store.put(JOB, child))
     shown = BookQueues(book, store).show("team", "lab")
     assert shown["slots"] == {"total": 1, "used": 1}

@@ -5,7 +5,7 @@ import gzip
 import hashlib
 import io
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,6 +26,7 @@ from tests.unit.gateway.builders import (
     run_ref,
 )
 from tests.unit.storage.memory import MemoryStore
+from trainyard.contract import CHECKPOINT_SCHEMA
 from trainyard_operator.gateway.errors import Refusal, unavailable
 from trainyard_operator.gateway.metrics import GatewayMetrics
 from trainyard_operator.gateway.server import Gateway
@@ -120,6 +121,7 @@ async def test_a_run_is_told_all_that_it_needs(world):
             "bytes": len(body),
         },
         "inputs": [{"name": "data", "path": "/inputs/data"}],
+        "checkpoint": None,
     }
     assert b"print(1)" in gzip.decompress(body)
     assert world.board.sources == {UID: document["source"]["sha256"]}
@@ -205,7 +207,7 @@ async def test_an_object_that_could_not_be_a_file_fails_the_input(world):
 async def test_a_run_writes_below_its_own_folder_with_the_checksum_in_the_signature(world):
     files = [{"path": "outputs/a", "bytes": 1, "sha256": SHA}, {"path": "logs/1", "bytes": 2}]
     status, answer = await world.grants(op="put", files=files)
-    root = f"https://s3/runs/{NAMESPACE}/{UID}/"
+    root = f"https://s3/runs/{NAMESPACE}/{UID}/attempts/1/"
     assert status == 200
     assert answer["files"] == [
         {"path": "outputs/a", "url": f"{root}outputs/a?put&expires=3600", "headers": {"x-amz-checksum-sha256": SHA}},
@@ -216,7 +218,7 @@ async def test_a_run_writes_below_its_own_folder_with_the_checksum_in_the_signat
 async def test_a_run_deletes_parts_of_its_own_log(world):
     status, answer = await world.grants(op="delete", paths=["logs/train/000001.log"])
     assert status == 200
-    url = f"https://s3/runs/{NAMESPACE}/{UID}/logs/train/000001.log?delete&expires=3600"
+    url = f"https://s3/runs/{NAMESPACE}/{UID}/attempts/1/logs/train/000001.log?delete&expires=3600"
     assert answer == {"files": [{"path": "logs/train/000001.log", "url": url}]}
 
 
@@ -460,3 +462,52 @@ async def test_people_may_read_the_queues_of_their_own_namespace(world, name, to
     assert code == status
     assert document == {"cluster": "lab", "waiting": []} if code == 200 else "error" in document
     assert world.count("queue", status) == 1
+
+
+def checkpoint(*paths, slot=1, **over):
+    files = [{"path": path, "bytes": 1, "sha256": "0" * 64} for path in paths]
+    return json.dumps({"schema": CHECKPOINT_SCHEMA, "slot": slot, "files": files, **over}).encode()
+
+
+async def test_an_attempt_is_told_of_the_latest_whole_checkpoint_before_it(world):
+    root = f"runs/{NAMESPACE}/{UID}/attempts/"
+    world.runs.runs["a"] = replace(run_ref(), attempt=4)
+    assert (await world.grants(op="run"))[1]["checkpoint"] is None
+    world.store.objects |= {f"{root}{n}/checkpoint.json": checkpoint("state.bin") for n in (1, 2, 4)}
+    world.store.objects[f"{root}3/checkpoint/0/state.bin"] = b"no record of it"
+    assert (await world.grants(op="run"))[1]["checkpoint"] == 2
+
+
+async def test_the_files_of_a_checkpoint_are_read_page_by_page_from_the_slot_of_its_record(world):
+    root = f"runs/{NAMESPACE}/{UID}/attempts/1/"
+    world.runs.runs["a"] = replace(run_ref(), attempt=2)
+    paths = [f"{number:04}.bin" for number in range(501)]
+    world.store.objects[f"{root}checkpoint.json"] = checkpoint(*reversed(paths))
+    status, first = await world.grants(op="checkpoint", attempt=1, after="")
+    _, second = await world.grants(op="checkpoint", attempt=1, after=first["next"])
+    assert status == 200
+    assert [file["path"] for file in first["files"] + second["files"]] == paths
+    assert second["next"] is None
+    assert first["files"][0] == {
+        "path": "0000.bin", "bytes": 1, "sha256": "0" * 64, "url": f"https://s3/{root}checkpoint/1/0000.bin?get&expires=3600",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("body", "attempt", "status", "said"),
+    [
+        pytest.param(None, 1, 404, "has left no checkpoint", id="none"),
+        pytest.param(checkpoint("../../2/outputs/x"), 1, 404, "must stay inside", id="a climbing path"),
+        pytest.param(checkpoint("x", slot="../.."), 1, 404, "no slot", id="a climbing slot"),
+        pytest.param(b"[]", 1, 404, "is wrong", id="no record"),
+        pytest.param(checkpoint("x"), 2, 400, "ask for one before 2", id="its own"),
+        pytest.param(checkpoint("x"), "1", 400, "attempt must be a whole number", id="no number"),
+    ],
+)
+async def test_a_checkpoint_that_is_none_is_refused(world, body, attempt, status, said):
+    world.runs.runs["a"] = replace(run_ref(), attempt=2)
+    if body is not None:
+        world.store.objects[f"runs/{NAMESPACE}/{UID}/attempts/1/checkpoint.json"] = body
+    code, answer = await world.grants(op="checkpoint", attempt=attempt, after="")
+    assert code == status
+    assert said in answer["error"]["message"]

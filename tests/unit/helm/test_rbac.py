@@ -6,7 +6,7 @@ from tests.unit.helm.chart import NAMESPACE, VALUE_SETS, named, render
 
 OPERATOR = "trainyard-operator"
 EVERYWHERE = {
-    "trainyard.dev/trainingjobs": "get list watch",
+    "trainyard.dev/trainingjobs": "delete get list patch watch",
     "trainyard.dev/trainingjobs/status": "patch",
     "trainyard.dev/computeclusters": "list patch watch",
     "trainyard.dev/computeclusters/status": "patch",

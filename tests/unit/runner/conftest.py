@@ -191,6 +191,7 @@ class Pod:
             "arguments": [],
             "source": {"key": "source.tar.gz", "sha256": hashlib.sha256(packed).hexdigest(), "bytes": len(packed)},
             "inputs": [],
+            "checkpoint": None,
             **run,
         }
         return self
@@ -232,7 +233,14 @@ def pod(tmp_path: Path, runner_pyz: Path, yard: FakeYard) -> Iterator[Pod]:
     """A pod that has not done anything yet."""
     root = tmp_path / "pod"
     layout = Layout.below(root)
-    for folder in (layout.home, layout.work, layout.inputs, layout.token.parent, layout.termination_log.parent):
+    for folder in (
+        layout.home,
+        layout.work,
+        layout.inputs,
+        layout.checkpoint,
+        layout.token.parent,
+        layout.termination_log.parent,
+    ):
         folder.mkdir(parents=True, exist_ok=True)
     layout.token.write_text(TOKEN + "\n")
     env = {

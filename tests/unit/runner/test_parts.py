@@ -74,14 +74,53 @@ def test_half_a_cpu_still_gets_a_thread_and_no_limit_leaves_all_as_it_is(tmp_pat
     assert cgroup.thread_variables({}, root=tmp_path) == dict.fromkeys(cgroup.THREAD_VARIABLES, "1")
 
 
+NO_LIMITS = {"memory_limit": None, "memory_peak": None, "disk_full": False}
+
+
+def test_a_failure_for_memory_tells_the_limit_and_the_most_that_was_used(tmp_path):
+    (tmp_path / "memory.max").write_text(f"{64 << 20}\n")
+    (tmp_path / "memory.peak").write_text(f"{63 << 20}\n")
+    outcome = outcome_of(
+        9, script="train.py", stopped_by=None, memory_kills=1, disk_full=False,
+        memory_limit=cgroup.memory_limit(tmp_path), memory_peak=cgroup.memory_peak(tmp_path),
+    )  # fmt: skip
+    assert "its memory limit of 64 MiB (it used 63 MiB at its peak)" in outcome.message
+
+
+def test_the_older_hierarchy_tells_the_peak_too_and_none_tells_nothing(tmp_path):
+    assert cgroup.memory_peak(tmp_path) is None
+    (tmp_path / "memory").mkdir()
+    (tmp_path / "memory" / "memory.max_usage_in_bytes").write_text("4096\n")
+    assert cgroup.memory_peak(tmp_path) == 4096
+
+
+@pytest.mark.parametrize(
+    ("status", "facts", "code", "reason", "words"),
+    [
+        pytest.param(3 << 8, {}, 3, "ScriptFailed", "exit code 3", id="exit code"),
+        pytest.param(127 << 8, {}, 127, "ScriptFailed", "a command was not found", id="not found"),
+        pytest.param(11, {}, 139, "ScriptFailed", "killed by SIGSEGV", id="segfault"),
+        pytest.param(137 << 8, {}, 137, "ScriptFailed", "killed by SIGKILL", id="a child was killed"),
+        pytest.param(1 << 8, {"disk_full": True}, 1, "DiskFull", "no space was left", id="disk"),
+        pytest.param(15, {"stopped_by": 15}, 143, "RunFailed", "told to stop (SIGTERM)", id="stopped"),
+        pytest.param(0, {"stopped_by": 15}, 143, "RunFailed", "exit code 0 after the pod", id="stopped in good order"),
+    ],
+)
+def test_an_end_has_a_code_a_reason_and_words(status, facts, code, reason, words):
+    about = {"stopped_by": None, "memory_kills": 0, **NO_LIMITS, **facts}
+    outcome = outcome_of(status, script="train.py", **about)
+    assert (outcome.exit_code, outcome.reason) == (code, reason)
+    assert words in outcome.message
+
+
 def test_a_failure_after_a_worker_was_killed_for_memory_is_for_memory():
-    outcome = outcome_of(1 << 8, script="train.py", stopped_by=None, memory_kills=1, memory_limit=None)
+    outcome = outcome_of(1 << 8, script="train.py", stopped_by=None, memory_kills=1, **NO_LIMITS)
     assert (outcome.reason, outcome.exit_code) == ("OutOfMemory", 1)
     assert "a process of train.py was killed" in outcome.message
 
 
 def test_a_script_that_survives_the_death_of_a_worker_has_not_failed():
-    outcome = outcome_of(0, script="train.py", stopped_by=None, memory_kills=1, memory_limit=None)
+    outcome = outcome_of(0, script="train.py", stopped_by=None, memory_kills=1, **NO_LIMITS)
     assert outcome.reason is None
 
 

@@ -223,7 +223,7 @@ def training_job(
     }
 
 
-def job(name: str = "one-job", *, owner: str = "one", **more: Any) -> JsonObject:
+def job(name: str = "one-job", *, owner: str = "one", attempt: int = 1, **more: Any) -> JsonObject:
     reference = {
         "apiVersion": "trainyard.dev/v1alpha1",
         "kind": "TrainingJob",
@@ -231,7 +231,11 @@ def job(name: str = "one-job", *, owner: str = "one", **more: Any) -> JsonObject
         "uid": f"uid-{owner}",
         "controller": True,
     }
-    labels = {"trainyard.dev/run-uid": f"uid-{owner}", "trainyard.dev/training-job": owner}
+    labels = {
+        "trainyard.dev/run-uid": f"uid-{owner}",
+        "trainyard.dev/training-job": owner,
+        "trainyard.dev/attempt": str(attempt),
+    }
     status = more.pop("status", {})
     metadata = meta(name, ownerReferences=[reference], labels=labels, **more)
     return {"kind": "Job", "apiVersion": "batch/v1", "metadata": metadata, "spec": {}, "status": status}

@@ -18,7 +18,7 @@ from trainyard_operator.runtime.queuebook import QueueBook
 from trainyard_operator.runtime.queues import Queues
 from trainyard_operator.runtime.store import Store
 from trainyard_operator.runtime.watched import PLANNED
-from trainyard_operator.storage.errors import CopyRefused
+from trainyard_operator.storage.errors import CopyRefused, StoreUnavailable
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -32,6 +32,8 @@ class Bench:
         self.memory = Memory()
         self.copies = []
         self.copy_error = None
+        self.erased = []
+        self.erase_error = None
         self.groups = FakeGroups()
         self.executor = self.another()
         self.parent = self.client.seed(TRAINING_JOB, training_job(status={"phase": "Pending", "metrics": {"a": 1}}))
@@ -43,7 +45,7 @@ class Bench:
             store=self.store, book=QueueBook(store=self.store), queues=Queues(kinds=PLANNED, clock=FakeClock())
         )
         return Executor(
-            client=self.client, store=self.store, informer=informer, memory=self.memory, copy=self.copy,
+            client=self.client, store=self.store, informer=informer, memory=self.memory, copy=self.copy, erase=self.erase,
             groups=self.groups, now=lambda: NOW,
         )  # fmt: skip
 
@@ -51,6 +53,11 @@ class Bench:
         if self.copy_error:
             raise self.copy_error
         self.copies.append((namespace, model, version, entry))
+
+    async def erase(self, namespace, uid):
+        if self.erase_error:
+            raise self.erase_error
+        self.erased.append((namespace, uid))
 
     async def run(self, plan, *, kind=TRAINING_JOB, parent=None):
         await self.executor.execute(kind, parent or self.parent, plan)
@@ -246,6 +253,18 @@ async def test_a_copy_that_can_never_work_is_remembered(bench):
     bench.copy_error = CopyRefused("no such file")
     await bench.run(Plan(copy=(VersionCopy(model_name="m", version=3, entry={}),)), kind=REGISTERED_MODEL, parent=model)
     assert bench.memory.refusals == {(model["metadata"]["uid"], 3): "no such file"}
+
+
+async def test_why_a_runs_data_was_not_deleted_is_remembered_until_it_is(bench):
+    uid = bench.parent["metadata"]["uid"]
+    bench.erase_error = StoreUnavailable("no route")
+    with pytest.raises(StoreUnavailable):
+        await bench.run(Plan(erase=True, status={"phase": "Failed"}))
+    assert bench.memory.kept_data == {uid: "no route"}
+    assert bench.client.of(TRAINING_JOB)[0]["status"] == {"phase": "Failed"}
+    bench.erase_error = None
+    await bench.run(Plan(erase=True))
+    assert (bench.erased, bench.memory.kept_data) == ([("ns", uid)], {})
 
 
 async def test_an_event_is_posted_once_by_one_process_and_by_the_next(bench):

@@ -319,3 +319,38 @@ def test_a_change_of_a_run_or_its_job_is_of_interest_to_the_cluster(yard):
     assert list(clusters_of(change, store=yard.store)) == [KEY]
     change = yard.take(JOB, job("z-job", owner="nobody"))
     assert list(clusters_of(change, store=yard.store)) == []
+
+
+def attempt(yard, number, *, suspended=False, failed=False, stopped=None):
+    child = job(f"a-job-{number}", owner="a", attempt=number)
+    child["spec"] = {"suspend": suspended}
+    if stopped:
+        child["metadata"]["annotations"] = {"trainyard.dev/stopped": stopped}
+    if failed:
+        child["status"] = {"conditions": [{"type": "Failed", "status": "True"}]}
+    yard.take(JOB, child)
+
+
+def test_a_slot_is_free_between_two_attempts_and_the_next_one_has_its_old_place_in_front(yard):
+    yard.run("b", suspended=True, created="2026-11-23T11:00:02Z")
+    yard.run("a", created="2026-11-23T11:00:01Z")
+    attempt(yard, 1)
+    assert (yard.admitted, yard.waiting) == (["a"], ["b"])
+    attempt(yard, 1, failed=True)
+    assert (yard.admitted, yard.waiting) == ([], ["b"])
+    assert yard.gate("a").open
+    attempt(yard, 2, suspended=True)
+    assert (yard.admitted, yard.waiting) == ([], ["a", "b"])
+    assert yard.book.queue(KEY).waiting[0].job_name == "a-job-2"
+    attempt(yard, 2)
+    assert (yard.admitted, yard.waiting) == (["a"], ["b"])
+
+
+def test_a_job_that_was_stopped_for_good_waits_for_nothing_and_a_run_that_rests_neither(yard):
+    yard.run("a")
+    attempt(yard, 1, suspended=True, stopped="Suspended")
+    assert (yard.admitted, yard.waiting) == ([], [])
+    yard.run("c", suspended=True, suspend=True)
+    assert yard.waiting == []
+    yard.run("c", suspended=True, suspend=False)
+    assert yard.waiting == ["c"]

@@ -58,7 +58,7 @@ async def found(client, **waiting):
         ),
         pytest.param(
             {"scheduling": [event("run-1", "Failed to schedule pod, incompatible requirements")]},
-            [("PodUnschedulable", "incompatible requirements", 1)],
+            [("Unschedulable", "incompatible requirements", 1)],
             id="no machine would do",
         ),
         pytest.param(

@@ -188,18 +188,24 @@ class TestLiveRuns:
         changed = []
         runs = LiveRuns(store=store, changed=changed.append, now=lambda: NOW)
         for step in steps:
-            runs.publish("uid-one", **step)
+            runs.publish("uid-one", **{"attempt": 1, **step})
         return changed
 
     def test_a_report_and_a_digest_are_merged(self):
         store = Store()
         report = {"state": "Running", "metrics": {}}
         self.publish(store, {"source_sha256": "abc"}, {"report": report})
-        assert store.live["uid-one"] == LiveRun(updated=NOW, report=report, source_sha256="abc")
+        assert store.live["uid-one"] == LiveRun(updated=NOW, attempt=1, report=report, source_sha256="abc")
 
     def test_saying_the_same_again_is_no_reason_to_look(self):
         report = {"state": "Running", "metrics": {"a": 1}}
         assert self.publish(Store(), {"report": report}, {"report": dict(report)}) == ["uid-one"]
+
+    def test_what_an_earlier_attempt_said_is_not_taken_for_the_next_ones(self):
+        store = Store()
+        report = {"state": "Finalizing", "metrics": {"a": 1}}
+        self.publish(store, {"report": report}, {"attempt": 2, "source_sha256": "abc"})
+        assert store.live["uid-one"] == LiveRun(updated=NOW, attempt=2, source_sha256="abc")
 
     def test_what_a_run_said_is_forgotten_when_its_job_is_let_in_again(self):
         store = Store()

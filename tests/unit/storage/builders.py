@@ -32,7 +32,7 @@ def run_manifest(files: dict[str, bytes], **over: Any) -> dict[str, Any]:
 
 def saved_run(files: dict[str, bytes], **over: Any) -> dict[str, bytes]:
     """The objects that a run leaves behind."""
-    root = f"runs/{NAMESPACE}/{UID}/"
+    root = f"runs/{NAMESPACE}/{UID}/attempts/1/"
     manifest = canonical_json(run_manifest(files, **over))
     return {root + path: body for path, body in files.items()} | {f"{root}manifest.json": manifest}
 
@@ -42,7 +42,7 @@ def entry(path: str, **over: Any) -> dict[str, Any]:
         "version": 1,
         "id": "sklearn_mnist:1",
         "key": f"{UID}/sklearn_mnist/{path}",
-        "run": {"name": "mnist", "uid": UID},
+        "run": {"name": "mnist", "uid": UID, "attempt": 1},
         "path": path,
         "metrics": {"accuracy": 0.9255},
         "tags": {"data": "mnist"},

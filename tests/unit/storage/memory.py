@@ -10,7 +10,7 @@ from trainyard_operator.storage.errors import ObjectNotFound, ObjectTooLarge, St
 from trainyard_operator.storage.store import PAGE, URL_SECONDS, ObjectInfo, Page, SignedPut
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 
 class MemoryStore:
@@ -58,6 +58,11 @@ class MemoryStore:
             folders = tuple(sorted({prefix + name + delimiter for name, mark, _ in below.values() if mark}))
             keys = [k for k in keys if not below[k][1]]
         return Page(objects=tuple(self._info(k) for k in keys[:limit]), folders=folders, more=len(keys) > limit)
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        for key in keys:
+            self._called("delete", key)
+            self.objects.pop(key, None)
 
     async def copy(self, source: str, target: str) -> None:
         self._called("copy", source)

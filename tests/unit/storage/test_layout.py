@@ -8,10 +8,11 @@ from trainyard_operator.storage import layout
     [
         pytest.param(layout.data_prefix("team-a"), "data/team-a/", id="datastore"),
         pytest.param(layout.run_prefix("team-a", "u1"), "runs/team-a/u1/", id="run"),
-        pytest.param(layout.outputs_prefix("team-a", "u1"), "runs/team-a/u1/outputs/", id="outputs"),
-        pytest.param(layout.logs_prefix("team-a", "u1"), "runs/team-a/u1/logs/", id="logs"),
+        pytest.param(layout.attempt_prefix("team-a", "u1", 2), "runs/team-a/u1/attempts/2/", id="attempt"),
         pytest.param(layout.source_key("team-a", "u1"), "runs/team-a/u1/source.tar.gz", id="source"),
-        pytest.param(layout.run_manifest_key("team-a", "u1"), "runs/team-a/u1/manifest.json", id="run-manifest"),
+        pytest.param(
+            layout.run_manifest_key("team-a", "u1", 2), "runs/team-a/u1/attempts/2/manifest.json", id="run-manifest"
+        ),
         pytest.param(layout.version_prefix("team-a", "m", 3), "models/team-a/m/3/", id="version"),
         pytest.param(layout.model_manifest_key("team-a", "m", 3), "models/team-a/m/3.manifest.json", id="manifest"),
         pytest.param(layout.uri("b", "data/x"), "s3://b/data/x", id="uri"),

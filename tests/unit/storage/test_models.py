@@ -90,7 +90,7 @@ async def test_a_version_has_its_files_and_a_manifest_that_says_where_they_are_f
         "version": 1,
         "id": "sklearn_mnist:1",
         "key": f"{UID}/sklearn_mnist/outputs/model",
-        "run": {"name": "mnist", "uid": UID, "manifestSha256": None},
+        "run": {"name": "mnist", "uid": UID, "attempt": 1, "manifestSha256": None},
         "sourceSha256": "ab" * 32,
         "imageDigest": "sha256:" + "cd" * 32,
         "metrics": {"accuracy": 0.9255},
@@ -144,12 +144,12 @@ async def test_a_number_written_as_a_float_gives_the_same_manifest_as_the_one_th
 
 
 def tampered() -> dict[str, bytes]:
-    return saved_run(OUTPUTS) | {f"runs/{NAMESPACE}/{UID}/outputs/model/a": b"A"}
+    return saved_run(OUTPUTS) | {f"runs/{NAMESPACE}/{UID}/attempts/1/outputs/model/a": b"A"}
 
 
 def without_a_file() -> dict[str, bytes]:
     objects = saved_run(OUTPUTS)
-    del objects[f"runs/{NAMESPACE}/{UID}/outputs/model/a"]
+    del objects[f"runs/{NAMESPACE}/{UID}/attempts/1/outputs/model/a"]
     return objects
 
 
@@ -157,7 +157,9 @@ def without_a_file() -> dict[str, bytes]:
     ("objects", "over", "said"),
     [
         pytest.param({}, {}, "not in the object store", id="no-run-manifest"),
-        pytest.param({f"runs/{NAMESPACE}/{UID}/manifest.json": b"{"}, {}, "not JSON", id="broken-run-manifest"),
+        pytest.param(
+            {f"runs/{NAMESPACE}/{UID}/attempts/1/manifest.json": b"{"}, {}, "not JSON", id="broken-run-manifest"
+        ),
         pytest.param(saved_run(OUTPUTS), {"runManifestSha256": "0" * 64}, "not the one", id="another-run-manifest"),
         pytest.param(tampered(), {}, "changed after the run", id="changed-bytes"),
         pytest.param(without_a_file(), {}, "not in the object store any more", id="missing-file"),

@@ -14,12 +14,12 @@ from trainyard_operator.storage import runs
 from trainyard_operator.storage.errors import ManifestInvalid
 from trainyard_operator.storage.runs import archive, freeze_source, frozen_source, read_run_manifest
 
-KEY = f"runs/{NAMESPACE}/{UID}/manifest.json"
+KEY = f"runs/{NAMESPACE}/{UID}/attempts/1/manifest.json"
 FILES = {"train.py": b"print(1)\n", "lib/ütils.py": b"", "data.bin": bytes(range(256))}
 
 
 async def read(body: bytes):
-    return await read_run_manifest(MemoryStore({KEY: body}), NAMESPACE, UID)
+    return await read_run_manifest(MemoryStore({KEY: body}), NAMESPACE, UID, 1)
 
 
 def test_an_archive_depends_on_names_and_bytes_alone():
@@ -46,12 +46,12 @@ async def test_a_source_that_nobody_froze_is_none():
 
 
 async def test_a_run_without_a_manifest_has_none():
-    assert await read_run_manifest(MemoryStore(), NAMESPACE, UID) is None
+    assert await read_run_manifest(MemoryStore(), NAMESPACE, UID, 1) is None
 
 
 async def test_a_manifest_is_read_with_the_digest_of_its_bytes():
     store = MemoryStore(saved_run({"outputs/model.pkl": b"model"}))
-    manifest, sha256 = await read_run_manifest(store, NAMESPACE, UID)
+    manifest, sha256 = await read_run_manifest(store, NAMESPACE, UID, 1)
     assert manifest == run_manifest({"outputs/model.pkl": b"model"})
     assert sha256 == hashlib.sha256(store.objects[KEY]).hexdigest()
 

@@ -34,7 +34,14 @@ def build_controllers(  # noqa: PLR0913 - the composition root of the reconciler
     """Return the controllers of all kinds."""
     return (
         TrainingJobController(
-            store=store, book=book, client=client, objects=objects, settings=pods, bucket=bucket, no_kueue=no_kueue
+            store=store,
+            book=book,
+            client=client,
+            objects=objects,
+            memory=memory,
+            settings=pods,
+            bucket=bucket,
+            no_kueue=no_kueue,
         ),
         ComputeClusterController(
             store=store,

@@ -19,6 +19,7 @@ from trainyard_operator.api.names import (
 )
 from trainyard_operator.api.sizes import Catalogue
 from trainyard_operator.cloud.groups import NodeGroups
+from trainyard_operator.domain.attempts import newest_job
 from trainyard_operator.domain.cluster_status import Shortage
 from trainyard_operator.domain.compute_cluster import ClusterView, Unplaced, plan_compute_cluster
 from trainyard_operator.domain.job import PodSettings
@@ -122,13 +123,13 @@ class ComputeClusterController:
     def _unplaced(self, queue: Queue) -> list[Unplaced]:
         found = []
         for entry in queue.admitted.values():
-            jobs = self._store.children(JOB, entry.uid)
-            if not jobs or entry.since is None:
+            job = newest_job(self._store.children(JOB, entry.uid))
+            if job is None or entry.since is None:
                 continue
-            pods = [read_pod(pod) for pod in self._store.children(POD, jobs[0]["metadata"]["uid"])]
+            pods = [read_pod(pod) for pod in self._store.children(POD, job["metadata"]["uid"])]
             # A node that is not there yet, or never came up, is silent; one that has the pod says so at once.
             if not all(pod.heard for pod in pods) or not pods:
-                found.append(Unplaced(entry=entry, job=jobs[0], since=entry.since))
+                found.append(Unplaced(entry=entry, job=job, since=entry.since))
         return found
 
     async def _shortages(self, pool: str, late: list[Unplaced]) -> tuple[Shortage, ...]:

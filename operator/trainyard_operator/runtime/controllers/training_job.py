@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from trainyard_operator.api.names import (
     COMPUTE_CLUSTER,
     CONFIG_MAP,
+    DATA_FINALIZER,
     JOB,
     POD,
     REGISTERED_MODEL,
@@ -20,19 +21,21 @@ from trainyard_operator.api.names import (
 )
 from trainyard_operator.api.reasons import Phase
 from trainyard_operator.domain.admission import ENDED
+from trainyard_operator.domain.attempts import attempt_of, has_ended, is_over, latest_attempt, newest_job
 from trainyard_operator.domain.job import PodSettings
 from trainyard_operator.domain.kueue import is_kueues
 from trainyard_operator.domain.plan import Plan
-from trainyard_operator.domain.run_ending import has_finished
 from trainyard_operator.domain.run_models import has_grown
-from trainyard_operator.domain.run_view import ConfigMapSource, Places, RunView, SavedRun, StoreTrouble
+from trainyard_operator.domain.run_view import ConfigMapSource, Places, RunData, RunView, SavedRun, StoreTrouble
 from trainyard_operator.domain.training_job import plan_training_job
 from trainyard_operator.kube.client import Client
 from trainyard_operator.kube.errors import NotFound
 from trainyard_operator.providers.base import Cluster
+from trainyard_operator.runtime.memory import Memory
 from trainyard_operator.runtime.queuebook import QueueBook
 from trainyard_operator.runtime.store import Store
 from trainyard_operator.storage import layout
+from trainyard_operator.storage.erasure import is_empty
 from trainyard_operator.storage.errors import ManifestInvalid, StoreError
 from trainyard_operator.storage.models import highest_version
 from trainyard_operator.storage.runs import read_run_manifest
@@ -53,6 +56,7 @@ class TrainingJobController:
         book: QueueBook,
         client: Client,
         objects: ObjectStore,
+        memory: Memory,
         settings: PodSettings,
         bucket: str,
         no_kueue: str,
@@ -62,6 +66,7 @@ class TrainingJobController:
         self._book = book
         self._client = client
         self._objects = objects
+        self._memory = memory
         self._settings = settings
         self._bucket = bucket
         self._last_write: dict[str, datetime] = {}
@@ -70,32 +75,34 @@ class TrainingJobController:
         """Return the surroundings of a TrainingJob; the API server and the object store are asked only where needed."""
         meta, spec, status = parent["metadata"], _mapping(parent.get("spec")), parent.get("status") or {}
         namespace, uid = meta["namespace"], meta["uid"]
-        jobs = self._store.children(JOB, uid)
-        job = jobs[0] if jobs else None
+        job = newest_job(self._store.children(JOB, uid))
+        pods = self._store.children(POD, job["metadata"]["uid"]) if job else ()
+        attempt = latest_attempt(status, job)
         live = self._store.live.get(uid)
+        if live is not None and live.attempt != attempt:
+            live = None
         key = cluster_of(parent)
         cluster = self._store.get(COMPUTE_CLUSTER, *key) if key else None
-        saved = await self._saved(parent, job, cluster)
+        saved = await self._saved(parent, job, pods, attempt)
         wished = _wished(spec, saved)
         models = self._models(namespace, wished)
         return RunView(
             settings=self._settings,
-            places=Places(
-                outputs_uri=layout.uri(self._bucket, layout.outputs_prefix(namespace, uid)),
-                logs_uri=layout.uri(self._bucket, layout.logs_prefix(namespace, uid)),
-            ),
+            places=Places(run_uri=layout.uri(self._bucket, layout.run_prefix(namespace, uid))),
             job=job,
-            pods=self._store.children(POD, job["metadata"]["uid"]) if job else (),
+            pods=pods,
             cluster=cluster,
             machines=self._book.understand(cluster) if cluster else "",
             workload=self._workload(job),
             no_kueue=self._no_kueue,
-            source=await self._source(namespace, spec) if job is None and not status.get("jobName") else None,
+            # Once it has begun its source is frozen, whatever becomes of the ConfigMap.
+            source=await self._source(namespace, spec) if attempt == 0 else None,
             live=live.report if live else None,
             source_sha256=live.source_sha256 if live else None,
             saved=saved,
             models=models,
             used_numbers=await self._used_numbers(namespace, wished, models) if isinstance(saved, SavedRun) else {},
+            data=await self._data(meta),
             last_write=self._last_write.get(uid),
         )
 
@@ -104,7 +111,9 @@ class TrainingJobController:
 
         Its cluster's slots are looked at and taken here, with no waiting in between: nobody else can take the same.
         """
-        own = not is_kueues(parent, view.job)
+        # Whose Job was the last one says nothing of who lets the next one in.
+        over = view.job is not None and has_ended(parent.get("status") or {}, attempt_of(view.job))
+        own = not is_kueues(parent, None if over else view.job)
         if own and view.cluster is not None and isinstance(view.machines, Cluster):
             gate = self._book.gate(parent, dict(view.cluster), view.machines, now=now)
             view = replace(view, gate=gate)
@@ -149,34 +158,35 @@ class TrainingJobController:
             return ConfigMapSource(files=None)
         return ConfigMapSource(files=frozenset((config_map.get("data") or {}) | (config_map.get("binaryData") or {})))
 
+    async def _data(self, meta: Mapping[str, Any]) -> RunData | None:
+        if not meta.get("deletionTimestamp") or DATA_FINALIZER not in (meta.get("finalizers") or ()):
+            return None
+        try:
+            empty = await is_empty(self._objects, layout.run_prefix(meta["namespace"], meta["uid"]))
+        except StoreError as error:
+            return RunData(left=False, trouble=str(error))
+        return RunData(left=not empty, trouble="" if empty else self._memory.kept_data.get(meta["uid"], ""))
+
     async def _saved(
-        self, parent: JsonObject, job: JsonObject | None, cluster: JsonObject | None
+        self, parent: JsonObject, job: Mapping[str, Any] | None, pods: Sequence[Mapping[str, Any]], attempt: int
     ) -> SavedRun | StoreTrouble | None:
         status = parent.get("status") or {}
         if status.get("phase") in {Phase.FAILED, Phase.CANCELED}:
             return None
-        later = status.get("phase") == Phase.COMPLETED and has_grown(parent)
-        ended = status.get("phase") != Phase.COMPLETED and job is not None and has_finished(job)
-        # A run that was canceled while it ran has saved what there was; one that Kueue took off its node begins anew.
-        stopped = bool(status.get("startTime")) and job is not None and bool((job.get("spec") or {}).get("suspend"))
-        stopped = stopped and _is_canceled(parent, cluster)
-        if not (later or ended or stopped):
+        completed = status.get("phase") == Phase.COMPLETED
+        later = completed and has_grown(parent)
+        over = job is not None and not has_ended(status, attempt) and is_over(job, pods, now=datetime.now(UTC))
+        if not later and (completed or not over):
             return None
         meta = parent["metadata"]
         try:
-            found = await read_run_manifest(self._objects, meta["namespace"], meta["uid"])
+            found = await read_run_manifest(self._objects, meta["namespace"], meta["uid"], attempt)
         except StoreError as error:
             # Keys, buckets and networks get mended: only a manifest that is there and wrong stays wrong.
             return StoreTrouble(message=str(error), final=False)
         except ManifestInvalid as error:
             return StoreTrouble(message=str(error), final=True)
         return SavedRun(manifest=found[0], sha256=found[1]) if found else None
-
-
-def _is_canceled(run: JsonObject, cluster: JsonObject | None) -> bool:
-    return bool(_mapping(run.get("spec")).get("cancel")) or bool(
-        (cluster or {"metadata": {}})["metadata"].get("deletionTimestamp")
-    )
 
 
 def _wished(spec: Mapping[str, Any], saved: SavedRun | StoreTrouble | None) -> frozenset[str]:

@@ -1,0 +1,79 @@
+"""Why a run whose Job exists does not run yet: one reason and one sentence for whoever waits for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from trainyard_operator.api.reasons import TrainingJobReason as Reason
+from trainyard_operator.domain.conditions import shorten
+from trainyard_operator.domain.pod import IMAGE_TROUBLE, PodFacts
+from trainyard_operator.domain.run_view import RunView
+from trainyard_operator.providers.base import Cluster
+from trainyard_operator.providers.choice import provider_of
+
+
+def why_waiting(pod: PodFacts | None, view: RunView) -> tuple[Reason, str]:
+    """Return what keeps a run that was let in from running."""
+    return _without_pod(view) if pod is None else _waiting(pod, view)
+
+
+def _without_pod(view: RunView) -> tuple[Reason, str]:
+    name = (view.job or {"metadata": {"name": ""}})["metadata"]["name"]
+    # The Job's own time: when it was let in.
+    since = ((view.job or {}).get("status") or {}).get("startTime") or ""
+    quota = _said(view, Reason.QUOTA_EXCEEDED, since=since)
+    if quota is not None:
+        return (
+            Reason.QUOTA_EXCEEDED,
+            f"the run gets no pod: {quota}; end other pods of the namespace, or raise the quota",
+        )
+    return Reason.POD_PENDING, f"the Job {name} is created, its pod is on its way"
+
+
+def _said(view: RunView, code: Reason, *, since: str) -> str | None:
+    """Return the newest words of one kind on the run's cluster; what was said before `since` is about other runs."""
+    errors = ((view.cluster or {}).get("status") or {}).get("errors") or ()
+    return next((e["message"] for e in reversed(errors) if e["code"] == code and e["lastTime"] >= since), None)
+
+
+def _waiting(pod: PodFacts, view: RunView) -> tuple[Reason, str]:
+    live = view.live
+    if pod.unschedulable is not None:
+        return _unschedulable(pod, pod.unschedulable, view)
+    if pod.trouble is not None and pod.trouble.reason in IMAGE_TROUBLE:
+        # The kubelet's words alternate between attempts; a sentence that stays the same costs no writes.
+        return Reason.IMAGE_PULL_FAILED, (
+            f"the image {pod.trouble.image} cannot be pulled: check spec.environment.image, and that the node may "
+            f"read it; `kubectl describe pod {pod.name}` has the registry's answer"
+        )
+    if pod.trouble is not None:
+        return Reason.CONTAINER_NOT_STARTING, f"{pod.trouble.reason}: {shorten(pod.trouble.message, 512)}"
+    if pod.preparing:
+        said = str(live.get("message") or "") if live else ""
+        return Reason.PREPARING, shorten(said, 256) or f"source and inputs are being fetched into {pod.name}"
+    if pod.node is not None and not pod.heard and scales(view):
+        return _unschedulable(pod, f"its node {pod.node} is not up yet", view)
+    where = f"node {pod.node}" if pod.node else "a node"
+    return Reason.POD_PENDING, f"the pod {pod.name} waits for {where} to start it"
+
+
+def scales(view: RunView) -> bool:
+    """Return whether nodes come and go with the runs of the cluster."""
+    return isinstance(view.machines, Cluster) and provider_of(view.machines.spec).capabilities.scales
+
+
+def _unschedulable(pod: PodFacts, said: str, view: RunView) -> tuple[Reason, str]:
+    """Return why a pod has no node: what its cluster's provider says of it, before what the scheduler says."""
+    status: Mapping[str, Any] = (view.cluster or {}).get("status") or {}
+    for reason in (Reason.INSUFFICIENT_CAPACITY, Reason.UNSCHEDULABLE):
+        words = _said(view, reason, since=pod.created)
+        if words is not None:
+            return reason, f"no node for the pod {pod.name} yet: {words}"
+    counts: Mapping[str, int] = status.get("nodeStateCounts") or {}
+    ready = counts.get("idle", 0) + counts.get("running", 0)
+    if not scales(view) and status.get("targetNodeCount", 0) <= ready:
+        return Reason.UNSCHEDULABLE, f"no node can take the pod {pod.name}: {said}"
+    target = max(status.get("targetNodeCount", 0), ready + 1)
+    words = f"{ready} of {target} nodes are ready; one is being prepared for the run"
+    return Reason.NODES_PREPARING, words

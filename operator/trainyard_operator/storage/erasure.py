@@ -1,0 +1,21 @@
+"""Deleting all that lies below a prefix; done twice, or cut short and done again, it changes nothing more."""
+
+from __future__ import annotations
+
+from trainyard_operator.storage.store import ObjectStore
+
+
+async def is_empty(store: ObjectStore, prefix: str) -> bool:
+    """Return whether nothing lies below `prefix`."""
+    return not (await store.list(prefix, limit=1)).objects
+
+
+async def erase(store: ObjectStore, prefix: str) -> None:
+    """Delete every object below `prefix`, which ends in a slash, a page at a time."""
+    after, more = "", True
+    while more:
+        page = await store.list(prefix, after=after)
+        keys = [info.key for info in page.objects]
+        if keys:
+            await store.delete(keys)
+        after, more = (keys or [after])[-1], page.more
