@@ -217,7 +217,7 @@ def _obey_compute_cluster_rules(spec: JsonObject, data: st.DataObject) -> JsonOb
         return spec
     provider.pop("karpenter", None)
     provider.pop("eks", None)
-    provider.pop("adopt", None)
+    provider["adopt"] = False
     spec["vmPriority"] = "Dedicated"
     if "scale" in spec:
         spec["scale"]["minNodes"] = 0

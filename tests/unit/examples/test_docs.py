@@ -133,7 +133,7 @@ def test_concepts_explains_every_phase():
 def test_metrics_that_operations_names_are_those_that_the_operator_has():
     source = "".join(path.read_text() for path in (ROOT / "operator").rglob("*.py"))
     named = set(re.findall(r"`(trainyard_[a-z_]+)`", (ROOT / "docs" / "operations.md").read_text()))
-    exported = set(re.findall(r'(?:Counter|Gauge|Histogram|watch_counts)\(\s*"(trainyard_[a-z_]+)"', source))
+    exported = set(re.findall(r'(?:Counter|Gauge|Histogram)\(\s*(?:name=)?"(trainyard_[a-z_]+)"', source))
     assert {name.removesuffix("_total") for name in named} == exported
 
 
