@@ -76,6 +76,12 @@ integration: setup ## Run tests against a real API server and a real S3 server
 e2e: setup ## Run tests with real pods in the embedded Kubernetes
 	.venv/bin/pytest tests/e2e
 
+.PHONY: soak
+soak: setup ## Take random walks and try thousands of specs, for an hour or so (SEEDS, a list with commas)
+	$(PYTHON) -m devcluster programs >/dev/null
+	TRAINYARD_FUZZ=1000 .venv/bin/pytest tests/integration/test_any_spec.py
+	TRAINYARD_WALK_SEEDS=$(or $(SEEDS),11,12,13,14,15,16) .venv/bin/pytest tests/e2e/test_walk.py
+
 .PHONY: bench
 bench: setup ## Measure the operator against a bare client, and its queues; writes .yard/bench.json
 	$(PYTHON) -m devcluster programs etcd kube-apiserver kube-controller-manager kubectl versitygw >/dev/null
