@@ -256,7 +256,7 @@ class TestExecutor:
         crew = [yard.executor(Store()) for _ in range(4)]  # four processes that know nothing of each other
 
         async def register(number):
-            run = {"name": f"run{number}", "uid": f"0000-{number, 'attempt': 1}"}
+            run = {"name": f"run{number}", "uid": f"0000-{number}", "attempt": 1}
             entry = {"run": run, "path": "outputs/model.pkl", "runManifestSha256": "0" * 64}
             wish = VersionRequest(model="m", key=f"{number}/m/x", entry=entry)
             while True:
