@@ -98,6 +98,14 @@ def read_optional_text(
     return None if value is None else read_text(value, field, at_most=at_most, pattern=pattern)
 
 
+def read_reference(value: object, field: str, at_most: int) -> str | None:
+    """Return the `name` of `value`, a reference to an object, or None where there is no reference."""
+    if value is None:
+        return None
+    name = read_object(value, field).get("name")
+    return read_text(name, f"{field}.name", at_most=at_most, pattern=OBJECT_NAME)
+
+
 def read_choice(value: object, field: str, choices: type[Choice], default: Choice | None = None) -> Choice:
     """Return the member of `choices` that `value` names; an absent one is the default, where there is one."""
     if value is None and default is not None:

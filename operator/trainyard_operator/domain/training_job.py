@@ -242,14 +242,14 @@ def _missing_source(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunV
         return None
     if view.source.files is None:
         words = (
-            f"spec.source.configMapRef.name: there is no ConfigMap {spec.config_map_name} in namespace "
+            f"spec.source.configMapRef.name: there is no ConfigMap {spec.source.config_map} in namespace "
             f"{parent['metadata']['namespace']}; the run starts when there is one"
         )
         return Standing(phase=Phase.PENDING, reason=Reason.SOURCE_NOT_FOUND, message=words)
     if spec.entry_script not in view.source.files:
         listed = ", ".join(sorted(view.source.files)[:20]) or "nothing"
         words = (
-            f"spec.entryScript: {spec.entry_script} is not in the ConfigMap {spec.config_map_name}, "
+            f"spec.entryScript: {spec.entry_script} is not in the ConfigMap {spec.source.config_map}, "
             f"which holds {listed}"
         )
         return Failure(reason=Reason.SOURCE_INVALID, message=words)

@@ -23,7 +23,7 @@ from trainyard.contract import (
     SourceGrant,
     check_relative_path,
 )
-from trainyard_operator.api.training_job import InputSpec
+from trainyard_operator.api.inputs import InputSpec
 from trainyard_operator.gateway.errors import Refusal
 from trainyard_operator.gateway.listing import Listing, UnusableNameError, find, top_level
 from trainyard_operator.gateway.ports import LiveBoard, RunRef, Sources

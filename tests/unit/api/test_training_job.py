@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 
 from tests.support.schemas import specs
 from trainyard_operator.api.fields import SpecError
+from trainyard_operator.api.inputs import InputSpec
 from trainyard_operator.api.names import TRAINING_JOB
-from trainyard_operator.api.training_job import InputSpec, ModelSpec, TrainingJobSpec
+from trainyard_operator.api.source import SourceSpec
+from trainyard_operator.api.training_job import ModelSpec, TrainingJobSpec
 
 JUNK = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.binary()),
@@ -29,8 +31,7 @@ def test_only_a_source_is_needed_and_the_rest_has_defaults():
         experiment="default",
         cluster_name=None,
         cluster_namespace=None,
-        inline_files={"train.py": 8},
-        config_map_name=None,
+        source=SourceSpec(inline_files={"train.py": 8}),
         entry_script="train.py",
         parameters={},
         arguments=(),
@@ -83,8 +84,7 @@ def test_every_field_is_read():
         experiment="sklearn-mnist",
         cluster_name="traincluster",
         cluster_namespace="shared",
-        inline_files=None,
-        config_map_name="mnist-code",
+        source=SourceSpec(config_map="mnist-code"),
         entry_script="main.py",
         parameters={"regularization": 0.8, "quick": True, "seed": None},
         arguments=("--data-folder", "$(inputs.data)"),

@@ -9,7 +9,7 @@ import pytest
 from tests.support.schemas import schema, walk
 from trainyard import contract
 from trainyard.contract import INPUTS_DIR, MAX_METRICS, MAX_PATH_BYTES
-from trainyard_operator.api import compute_cluster, fields, names, training_job
+from trainyard_operator.api import compute_cluster, fields, inputs, names, source, training_job
 from trainyard_operator.api.compute_cluster import (
     AutoscalerSettings,
     ComputeClusterSpec,
@@ -17,8 +17,10 @@ from trainyard_operator.api.compute_cluster import (
     NodeClassRef,
     Toleration,
 )
+from trainyard_operator.api.inputs import InputSpec
 from trainyard_operator.api.registered_model import RegisteredModelSpec
-from trainyard_operator.api.training_job import InputSpec, ModelSpec, TrainingJobSpec
+from trainyard_operator.api.source import SourceSpec
+from trainyard_operator.api.training_job import ModelSpec, TrainingJobSpec
 from trainyard_operator.domain import cluster_nodes, cluster_status
 from trainyard_operator.domain.registry import MAX_VERSIONS, version_key
 
@@ -27,8 +29,8 @@ TRAINING_JOB = [
     ("experiment", "mnist", "experiment", "mnist"),
     ("computeClusterRef.name", "cc", "cluster_name", "cc"),
     ("computeClusterRef.namespace", "lab", "cluster_namespace", "lab"),
-    ("source.inline{}", {"train.py": "abc"}, "inline_files", {"train.py": 3}),
-    ("source.configMapRef.name", "code", "config_map_name", "code"),
+    ("source.inline{}", {"train.py": "abc"}, "source.inline_files", {"train.py": 3}),
+    ("source.configMapRef.name", "code", "source.config_map", "code"),
     ("entryScript", "train.py", "entry_script", "train.py"),
     ("parameters{}", {"a": 0.5}, "parameters", {"a": 0.5}),
     ("arguments[]", ["x"], "arguments", ("x",)),
@@ -113,7 +115,7 @@ REGISTERED_MODEL = [
     ("tags{}", {"k": "v"}, "tags", {"k": "v"}),
 ]
 TABLES = {
-    "trainingjobs": (TRAINING_JOB, TrainingJobSpec, [InputSpec, ModelSpec]),
+    "trainingjobs": (TRAINING_JOB, TrainingJobSpec, [SourceSpec, InputSpec, ModelSpec]),
     "computeclusters": (
         COMPUTE_CLUSTER,
         ComputeClusterSpec,
@@ -202,20 +204,20 @@ def node_at(plural, path):
             ("trainingjobs", "spec.experiment", "maxLength", training_job.MAX_EXPERIMENT),
             ("trainingjobs", "spec.computeClusterRef.name", "pattern", fields.OBJECT_NAME.pattern),
             ("trainingjobs", "spec.computeClusterRef.name", "maxLength", names.MAX_LABEL_VALUE),
-            ("trainingjobs", "spec.source.inline", "maxProperties", training_job.MAX_INLINE_FILES),
-            ("trainingjobs", "spec.source.inline{}", "maxLength", training_job.MAX_INLINE_BYTES),
-            ("trainingjobs", "spec.source.configMapRef.name", "maxLength", training_job.MAX_OBJECT_NAME),
+            ("trainingjobs", "spec.source.inline", "maxProperties", source.MAX_INLINE_FILES),
+            ("trainingjobs", "spec.source.inline{}", "maxLength", source.MAX_INLINE_BYTES),
+            ("trainingjobs", "spec.source.configMapRef.name", "maxLength", source.MAX_OBJECT_NAME),
             ("trainingjobs", "spec.source.configMapRef.name", "pattern", fields.OBJECT_NAME.pattern),
-            ("trainingjobs", "spec.entryScript", "default", training_job.DEFAULT_ENTRY_SCRIPT),
-            ("trainingjobs", "spec.entryScript", "maxLength", training_job.MAX_FILE_NAME),
+            ("trainingjobs", "spec.entryScript", "default", source.DEFAULT_ENTRY_SCRIPT),
+            ("trainingjobs", "spec.entryScript", "maxLength", source.MAX_FILE_NAME),
             ("trainingjobs", "spec.parameters", "maxProperties", training_job.MAX_PARAMETERS),
             ("trainingjobs", "spec.parameters{}", "maxLength", training_job.MAX_ARGUMENT),
             ("trainingjobs", "spec.arguments", "maxItems", training_job.MAX_ARGUMENTS),
             ("trainingjobs", "spec.arguments[]", "maxLength", training_job.MAX_ARGUMENT),
-            ("trainingjobs", "spec.inputs", "maxItems", training_job.MAX_INPUTS),
-            ("trainingjobs", "spec.inputs[].name", "pattern", training_job.INPUT_NAME.pattern),
-            ("trainingjobs", "spec.inputs[].name", "maxLength", training_job.MAX_INPUT_NAME),
-            ("trainingjobs", "spec.inputs[].datastore.path", "maxLength", training_job.MAX_PATH),
+            ("trainingjobs", "spec.inputs", "maxItems", inputs.MAX_INPUTS),
+            ("trainingjobs", "spec.inputs[].name", "pattern", inputs.INPUT_NAME.pattern),
+            ("trainingjobs", "spec.inputs[].name", "maxLength", inputs.MAX_INPUT_NAME),
+            ("trainingjobs", "spec.inputs[].datastore.path", "maxLength", inputs.MAX_INPUT_PATH),
             ("trainingjobs", "spec.environment.image", "pattern", training_job.IMAGE.pattern),
             ("trainingjobs", "spec.environment.image", "maxLength", training_job.MAX_IMAGE),
             ("trainingjobs", "spec.environment.variables", "maxItems", training_job.MAX_VARIABLES),
