@@ -2,26 +2,56 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Self
 
 from trainyard.contract import OUTPUTS
-from trainyard_operator.api.fields import SpecError, read_object, read_path, read_reference
+from trainyard_operator.api.fields import SHA256, SpecError, read_object, read_path, read_reference, read_text
 
 DEFAULT_ENTRY_SCRIPT: Final = "train.py"
 MAX_FILE_NAME: Final = 253
 MAX_OBJECT_NAME: Final = 253
 MAX_INLINE_FILES: Final = 32
 MAX_INLINE_BYTES: Final = 512 * 1024
+MAX_SOURCE_PATH: Final = 1024
+GIT_URL: Final = re.compile(r"^[A-Za-z0-9:/._~%+@-]+$")
+MAX_GIT_URL: Final = 1024
+GIT_REVISION: Final = re.compile(r"^[A-Za-z0-9_@][A-Za-z0-9_./+@#=-]*$")
+MAX_GIT_REVISION: Final = 255
+DEFAULT_GIT_REVISION: Final = "HEAD"
+KINDS: Final = ("inline", "configMapRef", "archive", "git")
+
+_PROTOCOL = "https://"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArchiveSpec:
+    """An archive in the namespace's datastore, or among its snapshots."""
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class GitSpec:
+    """A folder of one revision of a git repository."""
+
+    url: str
+    revision: str
+    path: str
+    secret: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class SourceSpec:
-    """Where the code comes from: exactly one of `inline_files` (sizes in bytes by path) and `config_map`, a name."""
+    """Where the code comes from: exactly one of `inline_files` (sizes by path), `config_map`, `archive` and `git`."""
 
     inline_files: Mapping[str, int] | None = None
     config_map: str | None = None
+    archive: ArchiveSpec | None = None
+    git: GitSpec | None = None
 
     @classmethod
     def parse(cls, value: object) -> Self:
@@ -33,15 +63,23 @@ class SourceSpec:
             If it cannot work.
         """
         source = read_object(value, "spec.source")
-        config_map = read_reference(source.get("configMapRef"), "spec.source.configMapRef", MAX_OBJECT_NAME)
-        inline = source.get("inline")
-        if (inline is None) == (config_map is None):
-            raise SpecError("spec.source", "must have exactly one of inline and configMapRef", "remove one, or add one")
-        return cls(config_map=config_map) if inline is None else cls(inline_files=_read_inline(inline))
+        given = [kind for kind in KINDS if source.get(kind) is not None]
+        if len(given) != 1:
+            fix = "remove all but one" if given else "add one"
+            raise SpecError("spec.source", "must have exactly one of inline, configMapRef, archive and git", fix)
+        if given == ["inline"]:
+            return cls(inline_files=_read_inline(source["inline"]))
+        if given == ["archive"]:
+            return cls(archive=_read_archive(source["archive"]))
+        if given == ["git"]:
+            return cls(git=_read_git(source["git"]))
+        return cls(config_map=read_reference(source["configMapRef"], "spec.source.configMapRef", MAX_OBJECT_NAME))
 
 
-def read_entry_script(value: object, source: SourceSpec) -> str:
+def read_entry_script(value: object, source: SourceSpec | None) -> str:
     """Return `spec.entryScript`, a file of `source` as far as that can be seen in the spec.
+
+    Without a source the run repeats another one, whose script it takes.
 
     Raises
     ------
@@ -52,6 +90,8 @@ def read_entry_script(value: object, source: SourceSpec) -> str:
     script = DEFAULT_ENTRY_SCRIPT if value is None else read_path(value, field, at_most=MAX_FILE_NAME)
     if script.endswith("/") or script.startswith("-"):
         raise SpecError(field, f"is {script!r}", "it must name a file, and not begin with '-'")
+    if source is None:
+        return script
     if source.inline_files is not None and script not in source.inline_files:
         names = ", ".join(sorted(source.inline_files))
         raise SpecError(field, f"is {script!r}, which is not in spec.source.inline", f"the files there are {names}")
@@ -93,3 +133,43 @@ def _check_no_file_is_a_folder(paths: Iterable[str], field: str) -> None:
             if folder in files:
                 raise SpecError(field, f"has both {folder!r} and {path!r}", "a file cannot be a folder too; rename one")
             folder = folder.rpartition("/")[0]
+
+
+def _read_archive(value: object) -> ArchiveSpec:
+    field = "spec.source.archive"
+    archive = read_object(value, field)
+    path = read_path(archive.get("path"), f"{field}.path", at_most=MAX_SOURCE_PATH)
+    if path.endswith("/"):
+        raise SpecError(
+            f"{field}.path", f"is {path!r}, a folder", "name the archive itself, without the '/' at its end"
+        )
+    return ArchiveSpec(
+        path=path, sha256=read_text(archive.get("sha256"), f"{field}.sha256", at_most=64, pattern=SHA256)
+    )
+
+
+def _read_git(value: object) -> GitSpec:
+    field = "spec.source.git"
+    git = read_object(value, field)
+    revision, path = git.get("revision"), git.get("path")
+    return GitSpec(
+        url=_read_url(git.get("url"), f"{field}.url"),
+        revision=read_text(
+            DEFAULT_GIT_REVISION if revision is None else revision,
+            f"{field}.revision",
+            at_most=MAX_GIT_REVISION,
+            pattern=GIT_REVISION,
+        ),
+        path=read_path("" if path is None else path, f"{field}.path", at_most=MAX_SOURCE_PATH, empty=True),
+        secret=read_reference(git.get("secretRef"), f"{field}.secretRef", MAX_OBJECT_NAME),
+    )
+
+
+def _read_url(value: object, field: str) -> str:
+    url = read_text(value, field, at_most=MAX_GIT_URL, pattern=GIT_URL)
+    if not url.startswith(_PROTOCOL) or not url.removeprefix(_PROTOCOL).split("/")[0]:
+        fix = "give the repository's HTTPS address; neither http nor ssh is spoken"
+        raise SpecError(field, f"is {url!r}, which does not begin with {_PROTOCOL} and a host", fix)
+    if "@" in url:
+        raise SpecError(field, "contains a user name or a password", "put it into a Secret, and name that in secretRef")
+    return url

@@ -20,6 +20,7 @@ from trainyard_operator.api.fields import (
     read_object,
     read_optional_text,
     read_path,
+    read_quantity,
     read_reference,
     read_tags,
     read_text,
@@ -38,6 +39,7 @@ Scalar = str | int | float | bool | None
 DEFAULT_EXPERIMENT: Final = "default"
 EXPERIMENT: Final = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_-]*[A-Za-z0-9]$")
 MIN_EXPERIMENT: Final = 3
+MAX_RUN_NAME: Final = 52
 MAX_EXPERIMENT: Final = 36
 PARAMETER_NAME: Final = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$")
 MAX_PARAMETERS: Final = 100
@@ -82,12 +84,16 @@ class ModelSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingJobSpec:
-    """What a TrainingJob asks for, with defaults filled in."""
+    """What a TrainingJob asks for, with defaults filled in.
+
+    Exactly one of `source` and `rerun_of`, the name of another run, is given.
+    """
 
     experiment: str
     cluster_name: str | None
     cluster_namespace: str | None
-    source: SourceSpec
+    source: SourceSpec | None
+    rerun_of: str | None
     entry_script: str
     parameters: Mapping[str, Scalar]
     arguments: tuple[str, ...]
@@ -125,7 +131,10 @@ class TrainingJobSpec:
             If it cannot work.
         """
         fields = read_object(spec, "spec")
-        source = SourceSpec.parse(fields.get("source"))
+        rerun_of = read_optional_text(fields.get("rerunOf"), "spec.rerunOf", at_most=MAX_RUN_NAME, pattern=OBJECT_NAME)
+        if (fields.get("source") is None) == (rerun_of is None):
+            raise SpecError("spec", "must have exactly one of source and rerunOf", "remove one, or add one")
+        source = SourceSpec.parse(fields["source"]) if rerun_of is None else None
         inputs = read_inputs(fields.get("inputs"))
         environment = read_object(fields.get("environment"), "spec.environment")
         resources = read_object(fields.get("resources"), "spec.resources")
@@ -134,6 +143,7 @@ class TrainingJobSpec:
             cluster_name=read_reference(fields.get("computeClusterRef"), "spec.computeClusterRef", MAX_LABEL_VALUE),
             cluster_namespace=_read_namespace(fields.get("computeClusterRef")),
             source=source,
+            rerun_of=rerun_of,
             entry_script=read_entry_script(fields.get("entryScript"), source),
             parameters=_read_parameters(fields.get("parameters")),
             arguments=_read_arguments(fields.get("arguments"), inputs),
@@ -237,8 +247,7 @@ def _read_amounts(value: object, field: str) -> Mapping[str, str]:
         amount: Any = given.get(name)
         if amount is None:
             continue
-        text = str(amount) if isinstance(amount, int) and not isinstance(amount, bool) else amount
-        amounts[name] = read_text(text, f"{field}.{name}", at_most=MAX_QUANTITY, pattern=pattern)
+        amounts[name] = read_quantity(amount, f"{field}.{name}", at_most=MAX_QUANTITY, pattern=pattern)
     return amounts
 
 

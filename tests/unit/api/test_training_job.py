@@ -32,6 +32,7 @@ def test_only_a_source_is_needed_and_the_rest_has_defaults():
         cluster_name=None,
         cluster_namespace=None,
         source=SourceSpec(inline_files={"train.py": 8}),
+        rerun_of=None,
         entry_script="train.py",
         parameters={},
         arguments=(),
@@ -85,6 +86,7 @@ def test_every_field_is_read():
         cluster_name="traincluster",
         cluster_namespace="shared",
         source=SourceSpec(config_map="mnist-code"),
+        rerun_of=None,
         entry_script="main.py",
         parameters={"regularization": 0.8, "quick": True, "seed": None},
         arguments=("--data-folder", "$(inputs.data)"),
@@ -136,7 +138,9 @@ def inline(**files):
     ("broken", "message"),
     [
         pytest.param([], "spec must be an object: it is a list now", id="no object"),
-        pytest.param({}, "spec.source must have exactly one of", id="no source"),
+        pytest.param({}, "spec must have exactly one of source and rerunOf: remove one, or add one", id="no source"),
+        pytest.param(spec(rerunOf="a"), "spec must have exactly one of source and rerunOf", id="source and rerun"),
+        pytest.param(spec(source={}), "spec.source must have exactly one of", id="empty source"),
         pytest.param(
             spec(source={"inline": {"train.py": ""}, "configMapRef": {"name": "c"}}),
             "spec.source must have exactly one of",
@@ -202,7 +206,11 @@ def inline(**files):
             "spec.inputs[1].name is 'a' a second time",
             id="two inputs of a name",
         ),
-        pytest.param(spec(inputs=[{"name": "a"}]), "spec.inputs[0].datastore is missing", id="input from nowhere"),
+        pytest.param(
+            spec(inputs=[{"name": "a"}]),
+            "spec.inputs[0] must have exactly one of datastore, s3 and pvc: add one",
+            id="input from nowhere",
+        ),
         pytest.param(spec(inputs=[{"name": "..", "datastore": {}}]), "spec.inputs[0].name is '..'", id="input folder"),
         pytest.param(spec(environment={"image": "a b"}), "spec.environment.image is 'a b'", id="image with a space"),
         pytest.param(

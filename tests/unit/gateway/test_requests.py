@@ -113,7 +113,7 @@ def test_a_request_is_read(document, request_):
         pytest.param({"op": "delete", "paths": ["logs/train.log"]}, 403, "paths[0]", id="deletes-the-log"),
         pytest.param({"op": "delete", "paths": ["manifest.json"]}, 403, "paths[0]", id="deletes-the-manifest"),
         pytest.param({"op": "data-put", "files": [{"path": "../b/x", "bytes": 1}]}, 400, "files[0].path", id="data"),
-        pytest.param({"op": "list", "area": "snapshots", "prefix": ""}, 400, "area", id="unknown-area"),
+        pytest.param({"op": "list", "area": "envs", "prefix": ""}, 400, "area", id="unknown-area"),
         pytest.param({"op": "list", "area": "data"}, 400, "prefix", id="no-prefix"),
         pytest.param({"op": "list", "area": "data", "prefix": "../b"}, 400, "prefix", id="prefix-climbs"),
         pytest.param({"op": "list", "area": "runs", "prefix": ""}, 400, "prefix", id="all-runs"),

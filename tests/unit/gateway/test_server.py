@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 SHA = "ab" * 32
+INPUT_LIMIT = 1000
 POD_A, POD_B = "pod-a", "pod-b"
 MNIST = {f"data/{NAMESPACE}/mnist/train.gz": b"12345", f"data/{NAMESPACE}/mnist-private/secret": b"s"}
 
@@ -74,6 +75,7 @@ class World:
             metrics=GatewayMetrics(self.registry),
             clock=lambda: self.seconds,
             timeout=self.timeout,
+            input_limit=INPUT_LIMIT,
         )
 
     async def post(self, path: str, document: Any, token: str | None = POD_A) -> tuple[int, dict[str, Any]]:
@@ -120,7 +122,7 @@ async def test_a_run_is_told_all_that_it_needs(world):
             "sha256": hashlib.sha256(body).hexdigest(),
             "bytes": len(body),
         },
-        "inputs": [{"name": "data", "path": "/inputs/data"}],
+        "inputs": [{"name": "data", "path": "/inputs/data", "field": "spec.inputs[0]", "limit": INPUT_LIMIT}],
         "checkpoint": None,
     }
     assert b"print(1)" in gzip.decompress(body)
