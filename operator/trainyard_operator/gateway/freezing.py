@@ -34,10 +34,11 @@ class Freezer:
             if frozen is not None and frozen.sha256 == source.archive.sha256:
                 return frozen
             return await self._archive(run, source.archive)
+        if run.repeated is not None:
+            same = frozen is not None and frozen.sha256 == run.repeated.sha256
+            return frozen if same else await self._repeated(run, run.repeated)
         if frozen is not None or (source is not None and source.git is not None):
             return frozen
-        if run.repeated is not None:
-            return await self._repeated(run, run.repeated)
         files = await self._sources.files(run)
         check_source(files, entry_script=run.spec.entry_script)
         return await freeze_source(self._store, run.namespace, run.uid, files)
