@@ -197,7 +197,7 @@ def _environment(source: GitSource, *, scratch: Path, secret: Path) -> dict[str,
         "GIT_ATTR_NOSYSTEM": "1",
         "GIT_CONFIG_COUNT": str(len(settings)),
     }
-    for name in ("HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy", "SSL_CERT_FILE"):
+    for name in ("HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"):
         if name in os.environ:
             environment[name] = os.environ[name]
     for number, (key, value) in enumerate(settings.items()):
