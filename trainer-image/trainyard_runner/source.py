@@ -149,9 +149,9 @@ class _Unpacking:
         """Make the links. Only when all of them are there can be told where each one leads."""
         root = os.path.realpath(self._folder)
         for target, to in self._links:
-            target.parent.mkdir(parents=True, exist_ok=True)
             if os.path.realpath(target.parent) != os.path.normpath(f"{root}/{target.parent.relative_to(self._folder)}"):
                 raise SourceError(f"the source has {target.name!r} below a link: leave it out")
+            target.parent.mkdir(parents=True, exist_ok=True)
             target.symlink_to(to)
         for target, to in self._links:
             leads = os.path.realpath(target)

@@ -58,6 +58,7 @@ HOSTILE = [
     pytest.param([link("l", "")], "must be relative", id="empty link"),
     pytest.param([link("l", ".."), member("l/outside", b"x")], "two members in one place|leads out", id="file through a link"),
     pytest.param([member("d/x"), link("a", "d"), link("a/l", "x")], "below a link", id="link through a link"),
+    pytest.param([link("a", ".."), link("a/new/l", "x")], "below a link", id="folder through a link"),
     pytest.param([member("x/y/z/f"), member("top/f"), link("x/y/z/l", "../../../top"), link("m", "x/y/z/l/../../outside")], "leads out", id="chain that leads up"),
     pytest.param([link("h", "../outside", kind=tarfile.LNKTYPE)], "'..'", id="hard link up"),
     pytest.param([link("h", "later", kind=tarfile.LNKTYPE), member("later")], "no file that came before", id="hard link to nothing"),
