@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 # A host that cannot be reached may be a network that is down, or a name that nobody has: this long it is the first.
 PATIENCE = Retry(limit=600.0, first=1.0)
 COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
+_OLDEST = (2, 31)
 _STALLED_SECONDS = 60
 _SAID_LINES = 4
 _FIELD = "spec.source.git"
@@ -105,6 +106,7 @@ def fetch(source: GitSource, *, scratch: Path, secret: Path, on_trouble: Callabl
     files = scratch / "files"
     files.mkdir(parents=True)
     git = _Git(program, source=source, files=files, environment=_environment(source, scratch=scratch, secret=secret))
+    git.check_version()
     with _small_files():
         git.run("init", "--quiet", "--template=", "--initial-branch=trainyard")
         try:
@@ -125,6 +127,14 @@ class _Git:
         self._source = source
         self._files = files
         self._environment = dict(environment)
+
+    def check_version(self) -> None:
+        """Refuse a git that would overlook the settings that it is given by its environment."""
+        said = self.run("version")
+        found = re.search(r"(\d+)\.(\d+)", said)
+        if found is None or (int(found[1]), int(found[2])) < _OLDEST:
+            oldest = ".".join(map(str, _OLDEST))
+            raise SourceError(f"the image that prepares runs has {said.strip()!r}: it needs git {oldest} or newer")
 
     def fetch(self) -> None:
         """Fetch the revision, and nothing that came before it."""

@@ -158,6 +158,16 @@ def test_a_repository_that_is_too_large_is_not_let_fill_the_disk(get, server, mo
         get(repository="large")
 
 
+@pytest.mark.parametrize("version", ["git version 2.30.9", "git version 1.99", "something else"])
+def test_a_git_that_would_overlook_its_settings_is_not_used(get, tmp_path, monkeypatch, version):
+    program = tmp_path / "git"
+    program.write_text(f"#!/bin/sh\necho '{version}'\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(git.shutil, "which", lambda _: str(program))
+    with pytest.raises(SourceError, match=r"needs git 2\.31 or newer"):
+        get()
+
+
 def test_hooks_filters_and_submodules_of_a_repository_do_nothing(get, server, tmp_path):
     marker = tmp_path / "marker"
     files = {
