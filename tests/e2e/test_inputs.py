@@ -55,7 +55,8 @@ def foreign(yard: Yard, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ob
 
 @pytest.fixture(scope="module")
 def claim(yard: Yard) -> str:
-    """A claim of a volume with two folders, filled by a pod of its owner."""
+    """A claim of a volume with a folder and a file, filled by a pod that may write to the node."""
+    on_the_node = {"path": "/var/lib/trainyard-input-volume", "type": "DirectoryOrCreate"}
     volume = {
         "apiVersion": "v1",
         "kind": "PersistentVolume",
@@ -64,7 +65,7 @@ def claim(yard: Yard) -> str:
             "capacity": {"storage": "1Gi"},
             "accessModes": ["ReadWriteMany"],
             "storageClassName": "by-hand",
-            "hostPath": {"path": "/var/lib/trainyard-input-volume", "type": "DirectoryOrCreate"},
+            "hostPath": on_the_node,
         },
     }
     claimed = {
@@ -84,7 +85,7 @@ def claim(yard: Yard) -> str:
     filler = {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": "fill-input-claim", "namespace": "default"},
+        "metadata": {"name": "fill-input-volume", "namespace": "kube-system"},
         "spec": {
             "restartPolicy": "Never",
             "securityContext": {"runAsUser": 0},
@@ -97,13 +98,14 @@ def claim(yard: Yard) -> str:
                     "volumeMounts": [{"name": "data", "mountPath": "/data"}],
                 }
             ],
-            "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "input-claim"}}],
+            "volumes": [{"name": "data", "hostPath": on_the_node}],
         },
     }
     for obj in (volume, claimed, filler):
         yard.apply(obj)
-    yard.kubectl("wait", "pod/fill-input-claim", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=120s")
-    yard.kubectl("delete", "pod", "fill-input-claim")
+    filling = ("pod/fill-input-volume", "-n", "kube-system")
+    yard.kubectl("wait", *filling, "--for=jsonpath={.status.phase}=Succeeded", "--timeout=120s")
+    yard.kubectl("delete", *filling)
     return "input-claim"
 
 
