@@ -93,10 +93,11 @@ class ForeignStore:
         objects, more = self._list(self._prefix if self._one else folder, after=after, limit=1 if self._one else PAGE)
         names = [(key, size, etag) for key, size, etag in objects if key != folder and not key.endswith("/")]
         files = [self._file(key, size, etag, folder) for key, size, etag in names]
-        if not files and not after and not more:
+        following = objects[-1][0] if more and objects and not self._one else None
+        if not files and not after and following is None:
             words = f"{self._field}: nothing is at {self._uri} ({self._endpoint}): correct it, or upload the files"
             raise ForeignStoreError(words, reason="InputNotFound")
-        return {"files": files, "next": objects[-1][0] if more and not self._one else None}
+        return {"files": files, "next": following}
 
     def _file(self, key: str, size: int, etag: str, folder: str) -> FileGrant:
         try:
@@ -117,8 +118,9 @@ class ForeignStore:
             query["start-after"] = after
         found = persistently(lambda: self._get(query), retry=self._retry, on_trouble=self._on_trouble)
         objects = [
-            (_text(item, "Key"), int(_text(item, "Size") or "0"), _text(item, "ETag"))
+            (_text(item, "Key"), int(size), _text(item, "ETag"))
             for item in found.iterfind("{*}Contents")
+            if (size := _text(item, "Size")).isdecimal()
         ]
         return objects, _text(found, "IsTruncated") == "true"
 

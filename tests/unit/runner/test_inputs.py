@@ -164,6 +164,7 @@ def test_neither_keys_nor_signatures_are_in_the_log_or_the_run_file(fetch, s3, p
         pytest.param([(200, b"<html>hello</html>", {})], "InputFailed", ["spec.inputs[0].s3.endpoint"], id="no S3 server"),
         pytest.param([(200, b"hello", {})], "InputFailed", ["spec.inputs[0].s3.endpoint"], id="no XML"),
         pytest.param([(200, b'<!DOCTYPE a [<!ENTITY b "c">]><ListBucketResult>&b;</ListBucketResult>', {})], "InputFailed", ["endpoint"], id="entities"),
+        pytest.param([(200, b"<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>", {})], "InputNotFound", ["nothing is at"], id="no end of nothing"),
         pytest.param([], "InputNotFound", ["nothing is at s3://bucket/set/"], id="nothing there"),
     ],
 )  # fmt: skip
