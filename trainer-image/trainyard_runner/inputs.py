@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from trainyard_runner.layout import Layout
 
 _MEGABYTE = 1000 * 1000
+_UNITS = (("GiB", 2**30), ("MiB", 2**20), ("bytes", 1))
 _TIMEOUT = 60.0
 # Pages whose addresses are kept while the others are looked at; those of later ones are asked for again.
 _KEPT_PAGES = 20
@@ -218,12 +219,17 @@ def _check_size(wanted: RunInput, files: int, size: int, *, more: bool) -> None:
     limit = wanted.get("limit")
     if limit is None or size <= limit:
         return
-    has = f"{'more than ' * more}{size / 2**30:.3g} GiB in {files} files"
+    has = f"{'more than ' * more}{_amount(size)} in {files} files"
     message = (
-        f"{wanted['field']}.sizeLimit: the input {wanted['name']!r} has {has}, and may have {limit / 2**30:.3g} GiB: "
+        f"{wanted['field']}.sizeLimit: the input {wanted['name']!r} has {has}, and may have {_amount(limit)}: "
         "raise the limit, or give a smaller part of it"
     )
     raise InputError(reason="InputFailed", message=message)
+
+
+def _amount(size: int) -> str:
+    unit, divisor = next((u for u in _UNITS if size >= u[1]), _UNITS[-1])
+    return f"{size / divisor:.3g} {unit}"
 
 
 def _authorities(path: Path, *, field: str) -> Callable[[], ssl.SSLContext] | None:

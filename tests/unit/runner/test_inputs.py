@@ -11,7 +11,7 @@ from xml.sax.saxutils import escape
 import pytest
 
 from tests.support.certificates import certificate
-from trainyard_runner.inputs import _Progress
+from trainyard_runner.inputs import _amount, _Progress
 from trainyard_runner.mounted import await_secret
 
 SOURCE = {"train.py": ""}
@@ -199,7 +199,7 @@ def test_an_input_above_its_limit_is_refused_before_anything_is_downloaded(fetch
     s3.objects = {f"set/{n}": b"x" * 400 for n in range(5)}
     assert fetch(expect=1, limit=1000) == {}
     assert pod.termination()["reason"] == "InputFailed"
-    assert "spec.inputs[0].sizeLimit" in pod.termination()["message"]
+    assert "spec.inputs[0].sizeLimit: the input 'data' has more than" in pod.termination()["message"]
     assert {path for path, _, _ in s3.requests} == {"/bucket"}
 
 
@@ -263,3 +263,10 @@ def test_a_secret_that_comes_late_is_waited_for(tmp_path):
 def test_a_secret_that_never_comes_is_not_waited_for_for_ever(tmp_path):
     (tmp_path / "..data").mkdir()
     assert not await_secret(tmp_path, name="none", say=lambda _: None, patience=0.01, look=0.001)
+
+
+@pytest.mark.parametrize(
+    ("size", "words"), [(0, "0 bytes"), (999, "999 bytes"), (3 << 20, "3 MiB"), (200 << 30, "200 GiB")]
+)
+def test_amounts_are_told_in_units_that_fit_them(size, words):
+    assert _amount(size) == words
