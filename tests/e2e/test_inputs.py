@@ -8,8 +8,9 @@ from collections.abc import Iterator
 import boto3
 import pytest
 
+from devcluster.layout import Yard as Layout
 from tests.e2e.bucket import Bucket
-from tests.e2e.yard import SYSTEM, Json, Yard, ready, secret, training_job
+from tests.e2e.yard import Json, Yard, ready, secret, training_job
 from tests.support.objectstore import ObjectServer
 
 pytestmark = pytest.mark.e2e
@@ -54,59 +55,27 @@ def foreign(yard: Yard, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ob
 
 
 @pytest.fixture(scope="module")
-def claim(yard: Yard) -> str:
-    """A claim of a volume with a folder and a file, filled by a pod that may write to the node."""
-    on_the_node = {"path": "/var/lib/trainyard-input-volume", "type": "DirectoryOrCreate"}
+def claim(yard: Yard, cluster: Layout) -> str:
+    """A claim of a volume with a folder and a file; the node's volumes are folders of this machine."""
+    folder = cluster.machine / "input-volume"
+    (folder / "set" / "deep").mkdir(parents=True, exist_ok=True)
+    (folder / "set" / "deep" / "a.bin").write_bytes(b"12345")
+    (folder / "other").write_bytes(b"1")
+    common = {"accessModes": ["ReadWriteMany"], "storageClassName": "by-hand"}
     volume = {
         "apiVersion": "v1",
         "kind": "PersistentVolume",
         "metadata": {"name": "input-volume"},
-        "spec": {
-            "capacity": {"storage": "1Gi"},
-            "accessModes": ["ReadWriteMany"],
-            "storageClassName": "by-hand",
-            "hostPath": on_the_node,
-        },
+        "spec": {**common, "capacity": {"storage": "1Gi"}, "hostPath": {"path": str(folder), "type": "Directory"}},
     }
     claimed = {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
         "metadata": {"name": "input-claim", "namespace": "default"},
-        "spec": {
-            "accessModes": ["ReadWriteMany"],
-            "storageClassName": "by-hand",
-            "volumeName": "input-volume",
-            "resources": {"requests": {"storage": "1Gi"}},
-        },
+        "spec": {**common, "volumeName": "input-volume", "resources": {"requests": {"storage": "1Gi"}}},
     }
-    env = yard.get("deployment", "trainyard-operator", "-n", SYSTEM)["spec"]["template"]["spec"]["containers"][0]["env"]
-    image = next(item["value"] for item in env if item["name"] == "TRAINYARD_TRAINER_IMAGE")
-    command = "mkdir -p /data/set/deep && printf 12345 > /data/set/deep/a.bin && printf 1 > /data/other"
-    filler = {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": "fill-input-volume", "namespace": "kube-system"},
-        "spec": {
-            "restartPolicy": "Never",
-            "securityContext": {"runAsUser": 0},
-            "containers": [
-                {
-                    "name": "fill",
-                    "image": image,
-                    "imagePullPolicy": "IfNotPresent",
-                    "command": ["sh", "-c", command],
-                    "volumeMounts": [{"name": "data", "mountPath": "/data"}],
-                }
-            ],
-            "volumes": [{"name": "data", "hostPath": on_the_node}],
-        },
-    }
-    for obj in (volume, claimed, filler):
-        yard.apply(obj)
-    filling = ("pod/fill-input-volume", "-n", "kube-system")
-    yard.kubectl("wait", *filling, "--for=jsonpath={.status.phase}=Succeeded", "--timeout=120s")
-    yard.kubectl("delete", *filling)
-    return "input-claim"
+    yard.apply(volume)
+    return yard.apply(claimed)
 
 
 @pytest.fixture(scope="module")
