@@ -139,7 +139,7 @@ def test_an_input_that_cannot_be_had_fails_the_run_and_names_its_field(ended, ab
 
 def test_a_run_that_names_a_claim_that_does_not_exist_says_what_it_waits_for(yard):
     name = yard.apply(training_job(SCRIPT, inputs=[{"name": "data", "pvc": {"claimName": "no-such-claim"}}]))
-    waiting = yard.wait_for_reason(name, "PodUnschedulable")
+    waiting = yard.wait_for_reason(name, "Unschedulable")
     assert "spec.inputs" in ready(waiting)["message"]
     assert 'persistentvolumeclaim "no-such-claim" not found' in ready(waiting)["message"]
     yard.kubectl("delete", "tj", name, "--wait=false")

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e import scripts
-from tests.e2e.bucket import Bucket, folder
+from tests.e2e.bucket import Bucket, root
 from tests.e2e.yard import Json, Yard, ready, secret, training_job
 from tests.support.git_server import GitServer, git_server
 
@@ -104,7 +104,7 @@ def test_an_archive_is_run_and_its_very_bytes_are_kept(ended, files, about):
     assert said(files, run)["word"] == "archived"
     digest = run["spec"]["source"]["archive"]["sha256"]
     assert run["status"]["source"] == {"sha256": digest}
-    assert sha256(files.read(run, "source.tar.gz")) == digest
+    assert sha256(files.bytes(root(run) + "source.tar.gz")) == digest
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_a_rerun_needs_neither_the_repository_nor_the_run_that_it_repeats_once_i
     second = yard.wait_for_end(yard.apply(training_job(rerunOf=first["metadata"]["name"])))
     yard.kubectl("delete", "tj", first["metadata"]["name"])
     assert second["status"]["phase"] == "Completed"
-    assert files.bytes(folder(second) + "source.tar.gz") == files.bytes(folder(first) + "source.tar.gz")
+    assert files.bytes(root(second) + "source.tar.gz") == files.bytes(root(first) + "source.tar.gz")
 
 
 def test_a_run_waits_for_its_archive_and_for_the_run_that_it_repeats(yard, files):

@@ -76,7 +76,12 @@ def test_what_is_repeated_is_taken_down_on_the_job_and_read_back():
     repeated = found(rerun(), original())
     parent = whole(rerun(), repeated)
     job = build_job(
-        parent=parent, spec=TrainingJobSpec.parse(parent["spec"]), berth=None, settings=SETTINGS, repeated=repeated
+        parent=parent,
+        spec=TrainingJobSpec.parse(parent["spec"]),
+        attempt=1,
+        berth=None,
+        settings=SETTINGS,
+        repeated=repeated,
     )
     assert read_note(job) == repeated
     assert job["spec"]["template"]["spec"]["containers"][0]["image"] == IMAGE

@@ -53,7 +53,9 @@ def test_an_archive_that_is_there_is_run(sha256):
 
 def pod_spec(**spec):
     parent = training_job(**spec)
-    made = build_job(parent=parent, spec=TrainingJobSpec.parse(parent["spec"]), berth=None, settings=SETTINGS)
+    made = build_job(
+        parent=parent, spec=TrainingJobSpec.parse(parent["spec"]), attempt=1, berth=None, settings=SETTINGS
+    )
     return made["spec"]["template"]["spec"]
 
 
@@ -93,7 +95,14 @@ def test_a_claim_is_mounted_read_only_and_its_folder_where_the_input_is():
 
 
 def test_a_run_without_such_things_has_a_pod_without_them():
-    assert {v["name"] for v in pod_spec()["volumes"]} == {"trainyard", "workspace", "inputs", "tmp", "token"}
+    assert {v["name"] for v in pod_spec()["volumes"]} == {
+        "trainyard",
+        "workspace",
+        "inputs",
+        "tmp",
+        "token",
+        "checkpoint",
+    }
 
 
 def test_a_claim_that_does_not_exist_is_said_in_the_schedulers_words():
@@ -101,5 +110,5 @@ def test_a_claim_that_does_not_exist_is_said_in_the_schedulers_words():
     parent = training_job(status={"phase": "Provisioning", "jobName": "run-a-0f1e2d3c"})
     status = plan_training_job(parent, view(job=job(), pods=[pod(unschedulable=said, node=None)]), NOW).status
     (condition,) = [c for c in status["conditions"] if c["type"] == "Ready"]
-    assert condition["reason"] == "PodUnschedulable"
+    assert condition["reason"] == "Unschedulable"
     assert condition["message"] == f"spec.inputs: the pod run-a-1 waits for a volume: {said}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import pytest
 
@@ -91,7 +92,7 @@ async def test_git_is_nobodys_until_a_pod_has_frozen_it_with_its_commit():
 def rerun(sha256=SHA):
     repeated = Repeated(name="first", uid=OTHER_UID, sha256=sha256, spec={})
     made = run_ref(source=None, rerunOf="first")
-    return type(made)(namespace=made.namespace, name=made.name, uid=made.uid, spec=made.spec, repeated=repeated)
+    return replace(made, repeated=repeated)
 
 
 async def test_a_rerun_gets_a_copy_of_the_code_and_its_commit():

@@ -13,6 +13,7 @@ from trainyard_operator.api.names import COMPUTE_CLUSTER, JOB, TRAINING_JOB
 from trainyard_operator.domain.rerun import NotYet, read_note
 from trainyard_operator.domain.run_view import ArchiveSource
 from trainyard_operator.runtime.controllers.training_job import TrainingJobController
+from trainyard_operator.runtime.memory import Memory
 from trainyard_operator.runtime.queuebook import QueueBook
 from trainyard_operator.runtime.store import Store
 
@@ -32,6 +33,7 @@ class Yard:
             book=self.book,
             client=None,
             objects=self.files,
+            memory=Memory(),
             settings=SETTINGS,
             bucket="bucket",
             no_kueue="",
