@@ -13,6 +13,7 @@ from trainyard_runner import git
 from trainyard_runner.mounted import await_secret
 from trainyard_runner.packing import pack
 from trainyard_runner.source import SourceError, unpack
+from trainyard_runner.warnings import tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,6 +54,7 @@ class SourceKeeper:
         if not self._packed.exists() or digest_of(self._packed) != source["sha256"]:
             source = self._download(source)
         unpack(self._packed, self._layout.work)
+        tell(f"fetched the source: {source['bytes']} bytes, SHA-256 {source['sha256']}")
         self._packed.unlink()
         return source
 
