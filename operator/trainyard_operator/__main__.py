@@ -256,6 +256,7 @@ class Process:
             live=live,
             store=parts.objects,
             metrics=GatewayMetrics(self._metrics.registry),
+            input_limit=self._settings.input_size_limit,
         )
         port = await gateway.start(host="", port=self._settings.gateway_port, tls=tls.context)
         stack.push_async_callback(gateway.stop)

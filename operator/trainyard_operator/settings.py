@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from trainyard_operator.api.quantities import memory_bytes
 from trainyard_operator.api.sizes import Catalogue
 
 PREFIX = "TRAINYARD_"
@@ -45,6 +46,7 @@ class Settings:
     log_level: str = "INFO"
     run_disruption_retries: int = 20
     run_default_requests: Mapping[str, str] = field(default_factory=dict)
+    input_size_limit: int = 50 << 30
     sizes: Catalogue = field(default_factory=Catalogue)
     # Whether runs may be handed to Kueue, which takes rights on its Workloads.
     kueue_enabled: bool = False
@@ -85,6 +87,7 @@ class Settings:
             log_level=read.choice("LOG_LEVEL", LOG_LEVELS, default="INFO"),
             run_disruption_retries=int(read.number("RUN_DISRUPTION_RETRIES", default=20, least=0, most=1000)),
             run_default_requests=read.quantities("RUN_DEFAULT_REQUESTS"),
+            input_size_limit=read.memory("INPUT_SIZE_LIMIT", default="50Gi"),
             sizes=read.sizes("SIZES"),
             kueue_enabled=read.choice("KUEUE_ENABLED", ("true", "false"), default="false") == "true",
         )
@@ -121,6 +124,12 @@ class _Reader:
     def port(self, name: str, *, default: int) -> int:
         # 0 asks the kernel for a free port, which is for tests and for several operators on one machine.
         return int(self.number(name, default=default, least=0, most=65535))
+
+    def memory(self, name: str, *, default: str) -> int:
+        try:
+            return memory_bytes(self.text(name, default=default))
+        except ValueError as error:
+            raise SettingsError(f"{PREFIX}{name}: {error}") from None
 
     def sizes(self, name: str) -> Catalogue:
         try:

@@ -27,6 +27,9 @@ RUN_FILE: Final = "/trainyard/run.json"
 TOKEN_FILE: Final = "/var/run/secrets/trainyard/token"  # noqa: S105 - a path, not a secret
 INPUTS_DIR: Final = "/inputs"
 WORK_DIR: Final = "/workspace"
+# In the container `prepare` alone: Secrets that the run's spec names, and volumes whole.
+SECRETS_DIR: Final = "/var/run/secrets/trainyard-spec"
+CLAIMS_DIR: Final = "/claims"
 OUTPUTS: Final = "outputs"
 CHECKPOINT_DIR: Final = "/checkpoint"
 
@@ -61,6 +64,9 @@ MAX_TAG_CHARS: Final = 256
 MAX_MODELS_OF_SCRIPT: Final = 16
 MAX_MODEL_NAME_CHARS: Final = 255
 MAX_DESCRIPTION_CHARS: Final = 2048
+# Of a source, unpacked. What is larger is data.
+MAX_SOURCE_BYTES: Final = 500_000_000
+MAX_SOURCE_FILES: Final = 20_000
 
 ATTEMPTS: Final = "attempts"
 MANIFEST: Final = "manifest.json"
@@ -123,19 +129,46 @@ class Progress(TypedDict):
     message: NotRequired[str]
 
 
+class GitSource(TypedDict):
+    """A folder of one revision of a repository; `secret` is the name of the Secret that may read it."""
+
+    url: str
+    revision: str
+    path: str
+    secret: NotRequired[str]
+
+
 class SourceGrant(TypedDict):
-    """The frozen source of a run: a deterministic tar.gz."""
+    """The frozen source of a run; where `git` is given nobody has frozen it yet, and `url` is empty."""
 
     url: str
     sha256: str
     bytes: int
+    commit: NotRequired[str]
+    git: NotRequired[GitSource]
+
+
+class S3Input(TypedDict):
+    """A part of a bucket; `secret` is the name of the Secret with the keys."""
+
+    uri: str
+    region: str
+    endpoint: NotRequired[str]
+    secret: NotRequired[str]
 
 
 class RunInput(TypedDict):
-    """One input: its files appear under `path`."""
+    """One input: its files appear under `path`; those of a claim are there by being mounted.
+
+    `field` is where it stands in the spec, `limit` how many bytes it may have.
+    """
 
     name: str
     path: str
+    field: str
+    limit: NotRequired[int]
+    s3: NotRequired[S3Input]
+    claim: NotRequired[str]  # the folder below the claim's top
 
 
 class RunDocument(TypedDict):
@@ -158,6 +191,7 @@ class FileGrant(TypedDict):
     path: str
     bytes: int
     url: str
+    etag: NotRequired[str]
 
 
 class CheckpointFile(FileGrant):
@@ -214,6 +248,7 @@ class RunManifest(TypedDict):
     schema: str
     run: dict[str, str]
     sourceSha256: str
+    sourceCommit: NotRequired[str]
     exitCode: int
     startTime: str
     endTime: str

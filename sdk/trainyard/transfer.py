@@ -187,6 +187,8 @@ class StoreClient:
     ----------
     connect_to
         Host and port to connect to instead of a URL's own, for port-forwards; the signed host stays in the Host header.
+    context
+        How TLS servers are checked; None means the system's authorities.
     """
 
     def __init__(
@@ -196,18 +198,20 @@ class StoreClient:
         retry: Retry = ONE_GRANT,
         timeout: float = 60.0,
         on_trouble: Callable[[str], None] | None = None,
+        context: Callable[[], ssl.SSLContext] | None = None,
     ) -> None:
         self._retry = retry
         self._on_trouble = on_trouble
-        self._connections = Connections(timeout=timeout, connect_to=connect_to)
+        self._connections = Connections(timeout=timeout, connect_to=connect_to, context=context)
 
-    def download(
+    def download(  # noqa: PLR0913 - all but the first by name, and most of them rarely
         self,
         url: str,
         target: Path,
         *,
         size: int,
         part: Path | None = None,
+        etag: str | None = None,
         on_bytes: Callable[[int], None] | None = None,
     ) -> None:
         """Fetch an object of `size` bytes to `target`, which appears whole or not at all.
@@ -216,6 +220,8 @@ class StoreClient:
         ----------
         part
             Where the bytes are collected, on the file system of `target`; a try goes on where the last one broke off.
+        etag
+            What the object was listed with, where that is known: no other one is taken.
         on_bytes
             Told how many more bytes have come.
 
@@ -229,20 +235,25 @@ class StoreClient:
             If the store stays away.
         """
         part = part or target.with_name(target.name + ".part")
-        etag: str | None = None
+        listed = etag
+        part.unlink(missing_ok=True)
 
         def fetch() -> None:
             nonlocal etag
             # Only what came in this call, and only of this very object, is gone on with.
             had = part.stat().st_size if etag and part.exists() else 0
             had = had if had < size else 0
-            headers = {"Range": f"bytes={had}-", "If-Match": etag} if had and etag else {}
+            headers = {"If-Match": etag} if etag and (had or listed) else {}
+            if had:
+                headers["Range"] = f"bytes={had}-"
             with self._connections.exchange("GET", url, headers=headers) as response:
+                if response.status == _CHANGED and listed:
+                    raise FileChanged("the object was replaced since it was listed")
                 if response.status == _CHANGED:
                     etag = None
                     raise Transient("the object was replaced while it was being read")
                 _check(response)
-                etag = response.getheader("ETag")
+                etag = listed or response.getheader("ETag")
                 resumed = response.status == _PARTIAL
                 with part.open("ab" if resumed else "wb") as file:
                     _receive(response, file, size=size - (had if resumed else 0), on_bytes=on_bytes)

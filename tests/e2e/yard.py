@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import time
 import uuid
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psutil
 
@@ -108,6 +110,14 @@ class Yard:
         events = self.items("events", "-n", namespace, "--field-selector", f"involvedObject.name={name}")
         return sorted(events, key=lambda event: event["metadata"]["creationTimestamp"])
 
+    def host_address(self) -> str:
+        """Return the address of this machine that pods reach it by."""
+        server = self.kubectl("config", "view", "--minify", "-o", "jsonpath={.clusters[0].cluster.server}")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect((urlsplit(server).hostname, 9))
+            address: str = probe.getsockname()[0]
+        return address
+
     def operator_pod(self) -> str:
         """Return the name of the pod that leads, as soon as one does."""
         leaders = ("pods", "-n", SYSTEM, "-l", "trainyard.dev/leader=true")
@@ -146,6 +156,16 @@ def training_job(
     }
     meta = {"name": name or f"run-{uuid.uuid4().hex[:8]}", "namespace": namespace}
     return {"apiVersion": "trainyard.dev/v1alpha1", "kind": "TrainingJob", "metadata": meta, "spec": whole}
+
+
+def secret(name: str, **data: str) -> Json:
+    """Return a Secret."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": name, "namespace": "default"},
+        "stringData": data,
+    }
 
 
 def compute_cluster(name: str, *, nodes: int = 2, idle: int = 5, **spec: Any) -> Json:

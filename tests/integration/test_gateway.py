@@ -155,6 +155,7 @@ async def yard(control_plane: ControlPlane, versitygw: ObjectServer) -> AsyncIte
             live=board,
             store=objects,
             metrics=GatewayMetrics(CollectorRegistry()),
+            input_limit=50 << 30,
         )
         port = await gateway.start(host="127.0.0.1", port=0, tls=tls.context)
         trust = aiohttp.TCPConnector(ssl=ssl.create_default_context(cadata=tls.ca_pem))

@@ -27,7 +27,7 @@ from trainyard_operator.storage.errors import (
     StoreUnavailable,
 )
 from trainyard_operator.storage.models import copy_version, read_model_manifest
-from trainyard_operator.storage.runs import erase_run, freeze_source
+from trainyard_operator.storage.runs import erase_run, freeze_copy, freeze_source, frozen_source
 from trainyard_operator.storage.store import S3Store
 
 if TYPE_CHECKING:
@@ -358,3 +358,17 @@ async def test_a_run_is_deleted_page_by_page_and_its_neighbours_stay(store):
     assert await is_empty(store, f"runs/{NAMESPACE}/erased/")
     await erase_run(store, NAMESPACE, "erased")
     assert [await store.head(key) is not None for key in neighbours] == [True, True]
+
+
+async def test_a_signed_address_can_be_good_for_one_object_and_what_it_says_of_itself_goes_with_a_copy(store):
+    key, body, commit = layout.source_key(NAMESPACE, UID), b"packed", "c" * 40
+    signed = store.sign_put(key, sha256=hashlib.sha256(body).hexdigest(), once=True, metadata={"commit": commit})
+    without = {name: value for name, value in signed.headers.items() if name != "if-none-match"}
+    assert send("PUT", signed.url, body=body, headers=without)[0] == 403
+    assert send("PUT", signed.url, body=body, headers={**signed.headers, "x-amz-meta-commit": "d" * 40})[0] == 403
+    assert send("PUT", signed.url, body=body, headers=signed.headers)[0] == 200
+    assert send("PUT", signed.url, body=body, headers=signed.headers)[0] == 412
+    frozen = await frozen_source(store, NAMESPACE, UID)
+    assert (frozen.sha256, frozen.commit) == (hashlib.sha256(body).hexdigest(), commit)
+    copy = await freeze_copy(store, NAMESPACE, "another", origin=key)
+    assert (copy.sha256, copy.bytes, copy.commit) == (frozen.sha256, frozen.bytes, commit)

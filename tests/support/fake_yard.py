@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import base64
-import datetime as dt
 import hashlib
-import ipaddress
 import json
-import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,10 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from tests.support.certificates import certificate
 
 TOKEN = "a-token-of-this-pod"
 DROP = -1  # a fault: close the connection without an answer
@@ -154,6 +148,9 @@ class FakeStore:
                 if len(content) < int(self.headers["Content-Length"]):
                     self.close_connection = True
                     return
+                if self.headers.get("If-None-Match") == "*" and key in store.objects:
+                    self.answer(412, b"<Error><Code>PreconditionFailed</Code></Error>")
+                    return
                 wanted = self.headers.get("x-amz-checksum-sha256")
                 if wanted and base64.b64decode(wanted) != hashlib.sha256(content).digest():
                     self.answer(400, b"<Error><Code>BadDigest</Code></Error>")
@@ -180,6 +177,8 @@ class FakeGateway:
     fault: Fault = lambda path, op: None
     expire_first: bool = False  # the first URL of each object is refused by the store
     expired: set[str] = field(default_factory=set)
+    commit: str = ""
+    taken: bytes | None = None  # what another pod freezes before this one can
     token: str = TOKEN
     url: str = ""
     ca_pem: str = ""
@@ -195,9 +194,15 @@ class FakeGateway:
         """Return the states that were reported, without repeats."""
         return list(dict.fromkeys(report["state"] for _, report in self.reports))
 
-    def answer(self, op: str, request: dict[str, Any]) -> dict[str, Any]:
+    def answer(self, op: str, request: dict[str, Any]) -> dict[str, Any]:  # noqa: PLR0911 - one for each operation
         if op == "run":
+            if "source.tar.gz" in self.store.objects and "git" in self.run["source"]:
+                body = self.store.objects["source.tar.gz"]
+                frozen = {"sha256": hashlib.sha256(body).hexdigest(), "bytes": len(body), "commit": self.commit}
+                return {**self.run, "source": {**frozen, "url": self.sign("source.tar.gz")}}
             source = {**self.run["source"]}
+            if "git" in source:
+                return {**self.run, "source": source}
             key = source.pop("key")
             return {**self.run, "source": {**source, "url": self.sign(key)}}
         if op == "input":
@@ -212,6 +217,12 @@ class FakeGateway:
             folder = f"checkpoint/{record['slot']}/"
             files = [{**file, "url": self.sign(folder + file["path"])} for file in record["files"]]
             return {"files": files, "next": None}
+        if op == "source-put":
+            self.commit = request["commit"]
+            if self.taken is not None:
+                self.store.objects["source.tar.gz"] = self.taken
+            headers = {"if-none-match": "*"}
+            return {"files": [{"path": "source.tar.gz", "url": self.sign("source.tar.gz"), "headers": headers}]}
         files = []
         for wish in request["files"]:
             headers = {}
@@ -262,7 +273,7 @@ def fake_yard(folder: Path) -> Iterator[FakeYard]:
     gateway = FakeGateway(store=store)
     store_server = _Server(("127.0.0.1", 0), store.handler())
     gateway_server = _Server(("127.0.0.1", 0), gateway.handler())
-    gateway.ca_pem, context = _certificate(folder)
+    gateway.ca_pem, context = certificate(folder)
     # The handshake must not hold up the accepting thread, or one client that hangs would block all.
     gateway_server.socket = context.wrap_socket(gateway_server.socket, server_side=True, do_handshake_on_connect=False)
     store.url = f"http://127.0.0.1:{store_server.server_port}"
@@ -278,30 +289,3 @@ def fake_yard(folder: Path) -> Iterator[FakeYard]:
             server.shutdown()
             thread.join()
             server.server_close()
-
-
-def _certificate(folder: Path) -> tuple[str, ssl.SSLContext]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "fake gateway")])
-    now = dt.datetime.now(dt.UTC)
-    names = [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("gateway.test")]
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = certificate.public_bytes(serialization.Encoding.PEM)
-    (folder / "gateway.crt").write_bytes(pem)
-    (folder / "gateway.key").write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "gateway.crt", folder / "gateway.key")
-    return pem.decode(), context

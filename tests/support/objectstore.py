@@ -34,10 +34,13 @@ class ObjectServer:
     ----------
     folder
         Where its data and log go.
+    host
+        Address of this machine that it listens on.
     """
 
-    def __init__(self, *, folder: Path) -> None:
+    def __init__(self, *, folder: Path, host: str = "127.0.0.1") -> None:
         self.folder = folder
+        self.host = host
         self.keys = Keys(access=f"test{secrets.token_hex(6)}", secret=secrets.token_hex(20))
         self.region = REGION
         self.port = ports.free(1)[0]
@@ -47,7 +50,7 @@ class ObjectServer:
     @property
     def endpoint(self) -> str:
         """URL of the server."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     @property
     def data(self) -> Path:
@@ -70,7 +73,7 @@ class ObjectServer:
             name="versitygw",
             argv=(
                 str(self._program),
-                f"--port=127.0.0.1:{self.port}",
+                f"--port={self.host}:{self.port}",
                 f"--region={self.region}",
                 f"--health={HEALTH}",
                 "--quiet",
@@ -95,7 +98,7 @@ class ObjectServer:
             self._child = None
 
     def _healthy(self) -> bool:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2)
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=2)
         try:
             connection.request("GET", HEALTH)
             return connection.getresponse().status == http.client.OK

@@ -130,6 +130,30 @@ def _input(path: str) -> JsonObject:
     return training_job(inputs=[{"name": "data", "datastore": {"path": path}}])
 
 
+def _from(**source: JsonObject) -> JsonObject:
+    return training_job(source=source)
+
+
+def _archive(path: str = "code.tar.gz", **other: JsonObject) -> JsonObject:
+    return _from(archive={"path": path, "sha256": "ab" * 32}, **other)
+
+
+def _git(url: str = "https://example.com/code.git", path: str = "", **other: JsonObject) -> JsonObject:
+    return _from(git={"url": url, "path": path}, **other)
+
+
+def _one_input(**entry: object) -> JsonObject:
+    return training_job(inputs=[{"name": "data", **entry}])
+
+
+def _claim(path: str = "", **entry: object) -> JsonObject:
+    return _one_input(pvc={"claimName": "a", "path": path}, **entry)
+
+
+def _rerun(of: str = "first", **over: object) -> JsonObject:
+    return make(TRAINING_JOB, {"rerunOf": of, **over})
+
+
 def _variable(name: str) -> JsonObject:
     return training_job(environment={"variables": [{"name": name}]})
 
@@ -160,6 +184,7 @@ _TOLERATIONS = "spec.provider.existing.tolerations[]"
 CASES = [
     _of_job("", 0, training_job(name="a" * 52), training_job(name="a" * 53)),
     _of_job("", 1, training_job(name="a-b"), training_job(name="a.b")),
+    _of_job("", 2, _rerun("other"), _rerun("case")),
     _of_job("spec", 0, training_job(entryScript="train.py"), training_job(entryScript="main.py")),
     _of_job("spec", 1, training_job(source=_CODE), training_job(source=_CODE, entryScript="src/train.py")),
     _unchangeable(2, "experiment", "mnist", "iris"),
@@ -186,6 +211,47 @@ CASES = [
     _of_job("spec", 13, training_job(cancel=True), training_job(cancel=False), training_job(cancel=True)),
     _of_job("spec", 14, _TWO_MODELS, _OTHER_TAG, _ONE_MODEL),
     _of_job("spec", 14, _ONE_MODEL, training_job(), _ONE_MODEL),
+    _of_job("spec", 15, _rerun(), make(TRAINING_JOB, {})),
+    _of_job("spec", 15, training_job(), training_job(rerunOf="first")),
+    *(
+        _of_job("spec", 16, _rerun(resources={"limits": {"cpu": 1}}, experiment="mnist"), _rerun(**over))
+        for over in (
+            {"entryScript": "main.py"},
+            {"parameters": {"a": 1}},
+            {"arguments": ["a"]},
+            {"inputs": [{"name": "data", "datastore": {}}]},
+            {"environment": {"image": "python:3.13"}},
+        )
+    ),
+    _of_job("spec", 17, _rerun(), _rerun("second"), _rerun()),
+    _of_job("spec.source", 0, _archive(), _archive(**_CODE)),
+    _of_job("spec.source", 0, _git(), _git(**_CODE)),
+    *(
+        _of_job("spec.source.archive.path", 0, _archive("snapshots/a..b.tar.gz"), _archive(path))
+        for path in ("/a.zip", "a/", "../a.zip", "a/../b.zip", "a//b.zip", "./a.zip")
+    ),
+    *(
+        _of_job("spec.source.git.url", 0, _git(), _git(url))
+        for url in (
+            "http://example.com/a.git",
+            "ssh://example.com/a.git",
+            "https:///a.git",
+            "file:///a",
+            "example.com/a",
+        )
+    ),
+    _of_job("spec.source.git.url", 1, _git(), _git("https://user:secret@example.com/a.git")),
+    *(
+        _of_job("spec.source.git.path", 0, _git(path="a/b..c/"), _git(path=path))
+        for path in ("/a", "../a", "a/../b", "a//b", "./a", ".")
+    ),
+    _of_job("spec.inputs[]", 0, _one_input(s3={"uri": "s3://bucket/a/"}), _one_input()),
+    _of_job("spec.inputs[]", 0, _claim(), _claim(datastore={})),
+    _of_job("spec.inputs[]", 1, _one_input(datastore={}, sizeLimit="1Gi"), _claim(sizeLimit=1)),
+    *(
+        _of_job("spec.inputs[].pvc.path", 0, _claim(good), _claim(bad))
+        for good, bad in (("", "/"), ("mnist/", "../other/"), ("a..b", "a/../../b"), ("a/b", "a//b"), ("a.b", "./a"))
+    ),
     _of_job("spec.source", 0, training_job(source=_CODE), training_job(source={"inline": {"train.py": ""}, **_CODE})),
     _of_job("spec.source", 0, training_job(), training_job(source={})),
     _of_job(

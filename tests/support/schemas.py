@@ -34,6 +34,14 @@ _SEGMENTS = st.one_of(
 _PATHS = st.lists(_SEGMENTS, min_size=1, max_size=3).map("/".join)
 
 
+_FOLDERS = st.one_of(st.just(""), _PATHS, _PATHS.map(lambda path: path + "/"))
+_DIGESTS = st.binary(min_size=32, max_size=32).map(bytes.hex)
+_URLS = _NAMES.map("https://{}/code.git".format)
+_OTHER_SOURCES = st.one_of(
+    st.fixed_dictionaries({"configMapRef": st.fixed_dictionaries({"name": _NAMES})}),
+    st.fixed_dictionaries({"archive": st.fixed_dictionaries({"path": _PATHS, "sha256": _DIGESTS})}),
+    st.fixed_dictionaries({"git": st.fixed_dictionaries({"url": _URLS, "revision": _NAMES, "path": _FOLDERS})}),
+)
 _EKS = st.fixed_dictionaries(
     {
         "clusterName": _NAMES,
@@ -173,10 +181,13 @@ def _obey_training_job_rules(spec: JsonObject, data: st.DataObject) -> JsonObjec
         spec["source"] = {"inline": inline}
         spec["entryScript"] = data.draw(st.sampled_from(sorted(inline)))
     else:
-        spec["source"] = {"configMapRef": {"name": data.draw(_NAMES)}}
-        spec["entryScript"] = data.draw(_SEGMENTS)
+        spec["source"], spec["entryScript"] = data.draw(_OTHER_SOURCES), data.draw(_SEGMENTS)
     for item in spec.get("inputs", []):
-        item["datastore"] = {"path": data.draw(st.one_of(st.just(""), _PATHS, _PATHS.map(lambda path: path + "/")))}
+        _obey_input_rules(item, data)
+    if spec.pop("rerunOf", None) and data.draw(st.booleans(), label="rerun"):
+        for name in ("source", "parameters", "arguments", "inputs", "environment"):
+            spec.pop(name, None)
+        spec.update(rerunOf=data.draw(_NAMES), entryScript="train.py")
     names = [item["name"] for item in spec.get("inputs", [])]
     if names and data.draw(st.booleans(), label="refer to an input"):
         spec.setdefault("arguments", []).append(f"$(inputs.{data.draw(st.sampled_from(names))})")
@@ -194,6 +205,20 @@ def _obey_training_job_rules(spec: JsonObject, data: st.DataObject) -> JsonObjec
     if "limits" in resources and "requests" in resources:
         del resources[data.draw(st.sampled_from(["limits", "requests"]))]
     return spec
+
+
+def _obey_input_rules(item: JsonObject, data: st.DataObject) -> None:
+    kinds: dict[str, st.SearchStrategy[JsonObject]] = {
+        "datastore": st.fixed_dictionaries({"path": _FOLDERS}),
+        "s3": st.just(item.get("s3") or {"uri": "s3://bucket/a", "region": "us-east-1"}),
+        "pvc": st.fixed_dictionaries({"claimName": _NAMES, "path": _FOLDERS}),
+    }
+    kind = data.draw(st.sampled_from(sorted(kinds)))
+    for name in kinds:
+        item.pop(name, None)
+    item[kind] = data.draw(kinds[kind])
+    if kind == "pvc":
+        item.pop("sizeLimit", None)
 
 
 def _obey_compute_cluster_rules(spec: JsonObject, data: st.DataObject) -> JsonObject:

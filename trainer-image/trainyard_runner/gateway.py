@@ -10,7 +10,7 @@ from trainyard.transfer import ONE_GRANT, WHOLE_OUTAGE, GatewayClient, StoreClie
 from trainyard_runner.warnings import tell
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from trainyard.patience import Retry
     from trainyard_runner.layout import Layout
@@ -22,18 +22,29 @@ _TROUBLE_SECONDS = 60.0
 class Clients:
     """The gateway for work that must succeed, the gateway for reports, and the store."""
 
-    def __init__(self, *, environ: Mapping[str, str], layout: Layout, retry: Retry | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        environ: Mapping[str, str],
+        layout: Layout,
+        retry: Retry | None = None,
+        on_trouble: Callable[[str], None] | None = None,
+    ) -> None:
         url, ca_pem = environ[ENV_GATEWAY], environ[ENV_CA]
-        trouble = _Trouble()
+        said = _Trouble()
+
+        def trouble(message: str) -> None:
+            said.tell(message)
+            if on_trouble:
+                on_trouble(message)
 
         def token() -> str:
             return layout.token.read_text().strip()
 
-        self.gateway = GatewayClient(
-            url, ca_pem=ca_pem, token=token, retry=retry or WHOLE_OUTAGE, on_trouble=trouble.tell
-        )
+        self.gateway = GatewayClient(url, ca_pem=ca_pem, token=token, retry=retry or WHOLE_OUTAGE, on_trouble=trouble)
         self.reports = GatewayClient(url, ca_pem=ca_pem, token=token, timeout=REPORT_TIMEOUT)
-        self.store = StoreClient(retry=retry or ONE_GRANT, on_trouble=trouble.tell)
+        self.store = StoreClient(retry=retry or ONE_GRANT, on_trouble=trouble)
+        self.trouble = trouble
 
 
 class _Trouble:

@@ -18,6 +18,8 @@ class Layout:
     work: Path = Path(contract.WORK_DIR)
     inputs: Path = Path(contract.INPUTS_DIR)
     checkpoint: Path = Path(contract.CHECKPOINT_DIR)
+    secrets: Path = Path(contract.SECRETS_DIR)
+    claims: Path = Path(contract.CLAIMS_DIR)
     token: Path = Path(contract.TOKEN_FILE)
     termination_log: Path = Path(contract.TERMINATION_LOG)
     cgroup: Path = Path("/sys/fs/cgroup")

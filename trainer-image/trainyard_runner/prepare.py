@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import signal
@@ -12,14 +11,14 @@ from typing import TYPE_CHECKING
 
 from trainyard import contract
 from trainyard.patience import TransferError
-from trainyard.transfer import GatewayRefused, StoreRefused
-from trainyard.uploads import GRANTS_PER_FILE
+from trainyard.transfer import GatewayRefused
 from trainyard_runner.checkpoint import restore
 from trainyard_runner.gateway import Clients
 from trainyard_runner.inputs import InputError, InputFetcher
 from trainyard_runner.journal import journaled, save_journal
 from trainyard_runner.report import Reporter
-from trainyard_runner.source import SourceError, check_entry_script, unpack
+from trainyard_runner.source import SourceError, check_entry_script
+from trainyard_runner.source_keeper import SourceKeeper
 from trainyard_runner.termination import termination, write_termination
 from trainyard_runner.warnings import tell
 
@@ -27,20 +26,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from trainyard.contract import Report, RunDocument
+    from trainyard.contract import Report
     from trainyard_runner.layout import Layout
 
 CONTAINER = "prepare"
 # What the gateway may give as the reason for having no run for this pod. Every other refusal is about the pod itself.
 _REASONS_OF_RUN = frozenset({"SourceInvalid", "InputNotFound", "InputFailed"})
-
-
-class PrepareError(Exception):
-    """The run cannot begin; `reason` is one of the operator's."""
-
-    def __init__(self, *, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
 
 
 def prepare(*, layout: Layout, environ: Mapping[str, str], archive: Path) -> int:
@@ -58,10 +49,8 @@ def _prepare(*, layout: Layout, environ: Mapping[str, str], archive: Path) -> in
     try:
         install_runner(archive, layout)
         _fetch(layout, environ)
-    except (PrepareError, InputError) as error:
+    except (SourceError, InputError) as error:
         return _failed(layout, reason=error.reason, message=str(error))
-    except SourceError as error:
-        return _failed(layout, reason="SourceInvalid", message=str(error))
     except GatewayRefused as error:
         reason = error.reason if error.reason in _REASONS_OF_RUN else "RunFailed"
         return _failed(layout, reason=reason, message=error.message)
@@ -87,47 +76,42 @@ def install_runner(archive: Path, layout: Layout) -> None:
 
 
 def _fetch(layout: Layout, environ: Mapping[str, str]) -> None:
-    clients = Clients(environ=environ, layout=layout)
+    words = _Words()
+    clients = Clients(environ=environ, layout=layout, on_trouble=words.tell)
     document = clients.gateway.run()
-    fetcher = InputFetcher(gateway=clients.gateway, store=clients.store, parts=layout.inputs / ".trainyard-parts")
 
     def snapshot() -> Report:
-        return {"state": "Preparing", "metrics": {}, "message": fetcher.message}
+        return {"state": "Preparing", "metrics": {}, "message": words.message}
 
     reporter = Reporter(gateway=clients.reports, snapshot=snapshot)
     reporter.start()
-    _fetch_source(document, clients, layout)
+    keeper = SourceKeeper(clients=clients, layout=layout, say=words.say)
+    source = keeper.fetch(document["source"])
     check_entry_script(layout.work, document["entryScript"])
+    inputs = InputFetcher(clients=clients, layout=layout, say=words.say)
     for wanted in document["inputs"]:
-        fetcher.fetch(wanted)
-        tell(fetcher.message)
+        inputs.fetch(wanted)
+        tell(words.message)
     if document["checkpoint"] is not None:
         restored = restore(document["checkpoint"], layout.checkpoint, gateway=clients.gateway, store=clients.store)
         layout.restored.write_text(json.dumps(restored))
     # The script can read this file, and has no use for a way into the object store.
-    kept = {**document, "source": {**document["source"], "url": ""}}
+    kept = {**document, "source": {**source, "url": ""}}
     layout.run_file.write_text(json.dumps(kept))
 
 
-def _fetch_source(document: RunDocument, clients: Clients, layout: Layout) -> None:
-    packed = layout.home / "source.tar.gz"
-    source = document["source"]
-    for attempt in range(GRANTS_PER_FILE):
-        try:
-            clients.store.download(source["url"], packed, size=source["bytes"])
-            break
-        except StoreRefused:
-            if attempt == GRANTS_PER_FILE - 1:
-                raise
-            source = clients.gateway.run()["source"]
-    digest = hashlib.sha256(packed.read_bytes()).hexdigest()
-    if digest != source["sha256"]:
-        raise PrepareError(
-            reason="SourceInvalid", message=f"the source that arrived has the digest {digest}, not {source['sha256']}"
-        )
-    unpack(packed, layout.work)
-    tell(f"fetched the source: {source['bytes']} bytes, SHA-256 {digest}")
-    packed.unlink()
+class _Words:
+    """The sentence that the run's status shows, and what is said in between of trouble."""
+
+    def __init__(self) -> None:
+        self.message = "fetching the source"
+        self._doing = self.message
+
+    def say(self, message: str) -> None:
+        self.message = self._doing = message
+
+    def tell(self, trouble: str) -> None:
+        self.message = f"{self._doing}; trying again: {trouble}"
 
 
 def _failed(layout: Layout, *, reason: str, message: str) -> int:

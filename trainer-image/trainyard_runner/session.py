@@ -168,6 +168,8 @@ class Session:
             manifest["properties"] = record.properties
         if record.models:
             manifest["models"] = record.models
+        if "commit" in run["source"]:
+            manifest["sourceCommit"] = run["source"]["commit"]
         content = canonical_json(manifest)
         digest = hashlib.sha256(content).hexdigest()
         upload = Upload.of_bytes(MANIFEST, content, sha256=digest)

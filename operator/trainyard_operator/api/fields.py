@@ -23,6 +23,7 @@ LABEL_VALUE: Final = re.compile(r"^([A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?)?$"
 LABEL_KEY: Final = re.compile(
     r"^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$"
 )
+SHA256: Final = re.compile(r"^[0-9a-f]{64}$")
 MAX_TAGS: Final = 32
 MAX_TAG_KEY: Final = 128
 MAX_TAG_VALUE: Final = 256
@@ -96,6 +97,20 @@ def read_optional_text(
 ) -> str | None:
     """Return `value`, a text, or None where it is absent."""
     return None if value is None else read_text(value, field, at_most=at_most, pattern=pattern)
+
+
+def read_reference(value: object, field: str, at_most: int) -> str | None:
+    """Return the `name` of `value`, a reference to an object, or None where there is no reference."""
+    if value is None:
+        return None
+    name = read_object(value, field).get("name")
+    return read_text(name, f"{field}.name", at_most=at_most, pattern=OBJECT_NAME)
+
+
+def read_quantity(value: object, field: str, *, at_most: int, pattern: re.Pattern[str]) -> str:
+    """Return `value`, an amount as Kubernetes writes it; a whole number is one too."""
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    return read_text(text, field, at_most=at_most, pattern=pattern)
 
 
 def read_choice(value: object, field: str, choices: type[Choice], default: Choice | None = None) -> Choice:

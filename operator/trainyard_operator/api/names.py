@@ -60,6 +60,8 @@ COMPUTE_CLUSTER_LABEL: Final = f"{GROUP}/compute-cluster"
 ATTEMPT_LABEL: Final = f"{GROUP}/attempt"
 # On a Job that the operator has stopped for good: why. It is written with the same patch that suspends the Job.
 STOPPED_ANNOTATION: Final = f"{GROUP}/stopped"
+# On the Job of a rerun: what it repeats, taken down once, so that it matters no more what becomes of the other run.
+REPEATS_ANNOTATION: Final = f"{GROUP}/repeats"
 # On everything that a cluster's provider makes, and on the nodes that come of it; its value is `pool_name`.
 POOL_LABEL: Final = f"{GROUP}/pool"
 # Keeps a cluster until its nodes are gone, which no owner reference can: they belong to no namespace.

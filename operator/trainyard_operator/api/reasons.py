@@ -57,7 +57,10 @@ class TrainingJobCondition(Word):
 class TrainingJobReason(Word):
     """Reasons of a TrainingJob's conditions, of `status.failure` and of its Events."""
 
-    SOURCE_NOT_FOUND = "SourceNotFound", "The ConfigMap of `spec.source` does not exist; the run starts when it does."
+    SOURCE_NOT_FOUND = (
+        "SourceNotFound",
+        "What `spec.source` or `spec.rerunOf` names is not there; it is waited for, but for git's.",
+    )
     CLUSTER_NOT_FOUND = (
         "ClusterNotFound",
         "The ComputeCluster of `spec.computeClusterRef` does not exist; the run starts when it does.",
@@ -104,8 +107,11 @@ class TrainingJobReason(Word):
     COMPLETED = "Completed", "The run ended with success."
     INVALID_SPEC = "InvalidSpec", "The spec says something that cannot work; the message names the field and the fix."
     SOURCE_INVALID = "SourceInvalid", "The source cannot be used, or it does not contain the entry script."
-    INPUT_NOT_FOUND = "InputNotFound", "An input's path holds no file in the namespace's datastore."
-    INPUT_FAILED = "InputFailed", "An input exists but could not be brought into the pod, for example for lack of disk."
+    INPUT_NOT_FOUND = "InputNotFound", "Nothing is where an input's field says."
+    INPUT_FAILED = (
+        "InputFailed",
+        "An input could not be brought into the pod: it is too large, or the store refuses it.",
+    )
     SCRIPT_FAILED = "ScriptFailed", "The entry script ended with an exit code other than 0, or by a signal."
     OUT_OF_MEMORY = "OutOfMemory", "The container was killed because it reached its memory limit."
     DISK_FULL = "DiskFull", "The run wrote more to its disk than it may, or its node's disk is full."

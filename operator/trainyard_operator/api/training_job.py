@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from trainyard.contract import INPUTS_DIR, OUTPUTS, arguments_of
+from trainyard.contract import OUTPUTS, arguments_of
 from trainyard_operator.api.fields import (
     MAX_DESCRIPTION,
     MAX_MODEL_NAME,
@@ -20,34 +20,31 @@ from trainyard_operator.api.fields import (
     read_object,
     read_optional_text,
     read_path,
+    read_quantity,
+    read_reference,
     read_tags,
     read_text,
     read_whole,
 )
+from trainyard_operator.api.inputs import InputSpec, read_inputs
 from trainyard_operator.api.names import MAX_LABEL_VALUE
 from trainyard_operator.api.quantities import CPU, MEMORY
+from trainyard_operator.api.source import SourceSpec, read_entry_script
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
 Scalar = str | int | float | bool | None
 
 DEFAULT_EXPERIMENT: Final = "default"
-DEFAULT_ENTRY_SCRIPT: Final = "train.py"
 EXPERIMENT: Final = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_-]*[A-Za-z0-9]$")
 MIN_EXPERIMENT: Final = 3
+MAX_RUN_NAME: Final = 52
 MAX_EXPERIMENT: Final = 36
-MAX_FILE_NAME: Final = 253
-MAX_OBJECT_NAME: Final = 253
-MAX_INLINE_FILES: Final = 32
-MAX_INLINE_BYTES: Final = 512 * 1024
 PARAMETER_NAME: Final = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$")
 MAX_PARAMETERS: Final = 100
 MAX_ARGUMENTS: Final = 100
 MAX_ARGUMENT: Final = 4096
-INPUT_NAME: Final = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
-MAX_INPUT_NAME: Final = 63
-MAX_INPUTS: Final = 16
 MAX_PATH: Final = 1024
 IMAGE: Final = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._:/@-]*$")
 MAX_IMAGE: Final = 512
@@ -76,19 +73,6 @@ class RunDeletionPolicy(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class InputSpec:
-    """One input: what lies at `path` in the namespace's datastore."""
-
-    name: str
-    path: str
-
-    @property
-    def folder(self) -> str:
-        """Where the input is in the pod."""
-        return f"{INPUTS_DIR}/{self.name}"
-
-
-@dataclass(frozen=True, kw_only=True)
 class ModelSpec:
     """One model to register from the run's outputs."""
 
@@ -102,14 +86,14 @@ class ModelSpec:
 class TrainingJobSpec:
     """What a TrainingJob asks for, with defaults filled in.
 
-    Exactly one of `inline_files` (sizes in bytes by path) and `config_map_name` is given.
+    Exactly one of `source` and `rerun_of`, the name of another run, is given.
     """
 
     experiment: str
     cluster_name: str | None
     cluster_namespace: str | None
-    inline_files: Mapping[str, int] | None
-    config_map_name: str | None
+    source: SourceSpec | None
+    rerun_of: str | None
     entry_script: str
     parameters: Mapping[str, Scalar]
     arguments: tuple[str, ...]
@@ -147,18 +131,20 @@ class TrainingJobSpec:
             If it cannot work.
         """
         fields = read_object(spec, "spec")
-        inline_files, config_map_name = _read_source(fields.get("source"))
-        entry_script = _read_entry_script(fields.get("entryScript"), inline_files)
-        inputs = _read_inputs(fields.get("inputs"))
+        rerun_of = read_optional_text(fields.get("rerunOf"), "spec.rerunOf", at_most=MAX_RUN_NAME, pattern=OBJECT_NAME)
+        if (fields.get("source") is None) == (rerun_of is None):
+            raise SpecError("spec", "must have exactly one of source and rerunOf", "remove one, or add one")
+        source = SourceSpec.parse(fields["source"]) if rerun_of is None else None
+        inputs = read_inputs(fields.get("inputs"))
         environment = read_object(fields.get("environment"), "spec.environment")
         resources = read_object(fields.get("resources"), "spec.resources")
         return cls(
             experiment=_read_experiment(fields.get("experiment")),
-            cluster_name=_read_reference(fields.get("computeClusterRef"), "spec.computeClusterRef", MAX_LABEL_VALUE),
+            cluster_name=read_reference(fields.get("computeClusterRef"), "spec.computeClusterRef", MAX_LABEL_VALUE),
             cluster_namespace=_read_namespace(fields.get("computeClusterRef")),
-            inline_files=inline_files,
-            config_map_name=config_map_name,
-            entry_script=entry_script,
+            source=source,
+            rerun_of=rerun_of,
+            entry_script=read_entry_script(fields.get("entryScript"), source),
             parameters=_read_parameters(fields.get("parameters")),
             arguments=_read_arguments(fields.get("arguments"), inputs),
             inputs=inputs,
@@ -204,74 +190,10 @@ def _read_experiment(value: object) -> str:
     return experiment
 
 
-def _read_reference(value: object, field: str, at_most: int) -> str | None:
-    if value is None:
-        return None
-    name = read_object(value, field).get("name")
-    return read_text(name, f"{field}.name", at_most=at_most, pattern=OBJECT_NAME)
-
-
 def _read_namespace(value: object) -> str | None:
     field = "spec.computeClusterRef"
     namespace = read_object(value, field).get("namespace")
     return read_optional_text(namespace, f"{field}.namespace", at_most=MAX_LABEL_VALUE, pattern=OBJECT_NAME)
-
-
-def _read_source(value: object) -> tuple[Mapping[str, int] | None, str | None]:
-    source = read_object(value, "spec.source")
-    config_map_name = _read_reference(source.get("configMapRef"), "spec.source.configMapRef", MAX_OBJECT_NAME)
-    inline = source.get("inline")
-    if (inline is None) == (config_map_name is None):
-        raise SpecError("spec.source", "must have exactly one of inline and configMapRef", "remove one, or add one")
-    return (None, config_map_name) if inline is None else (_read_inline(inline), None)
-
-
-def _read_inline(value: object) -> Mapping[str, int]:
-    field = "spec.source.inline"
-    sizes = {}
-    for path, content in read_object(value, field, at_most=MAX_INLINE_FILES).items():
-        if read_path(path, f"{field}: a file's name", at_most=MAX_FILE_NAME).endswith("/"):
-            raise SpecError(field, f"names a folder, {path!r}", "only files have content; remove the '/' at its end")
-        if path == OUTPUTS or path.startswith(f"{OUTPUTS}/"):
-            raise SpecError(field, f"has the file {path!r}", f"{OUTPUTS} is for what the script saves; rename it")
-        sizes[path] = _read_size(content, f"{field}[{path!r}]")
-    if not sizes:
-        raise SpecError(field, "is empty", "add the entry script")
-    if sum(sizes.values()) > MAX_INLINE_BYTES:
-        raise SpecError(field, "has more than 512 KiB of files", "put the code into a ConfigMap")
-    _check_no_file_is_a_folder(sizes, field)
-    return sizes
-
-
-def _read_size(content: object, field: str) -> int:
-    if isinstance(content, str):
-        return len(content.encode(errors="surrogatepass"))
-    if isinstance(content, int) and not isinstance(content, bool) and content >= 0:
-        return content
-    raise SpecError(field, "must be the text of a file", "write the file's text after a '|'")
-
-
-def _check_no_file_is_a_folder(paths: Iterable[str], field: str) -> None:
-    files = set(paths)
-    for path in sorted(files):
-        folder = path.rpartition("/")[0]
-        while folder:
-            if folder in files:
-                raise SpecError(field, f"has both {folder!r} and {path!r}", "a file cannot be a folder too; rename one")
-            folder = folder.rpartition("/")[0]
-
-
-def _read_entry_script(value: object, inline_files: Mapping[str, int] | None) -> str:
-    field = "spec.entryScript"
-    script = DEFAULT_ENTRY_SCRIPT if value is None else read_path(value, field, at_most=MAX_FILE_NAME)
-    if script.endswith("/") or script.startswith("-"):
-        raise SpecError(field, f"is {script!r}", "it must name a file, and not begin with '-'")
-    if inline_files is not None and script not in inline_files:
-        names = ", ".join(sorted(inline_files))
-        raise SpecError(field, f"is {script!r}, which is not in spec.source.inline", f"the files there are {names}")
-    if inline_files is None and "/" in script:
-        raise SpecError(field, f"is {script!r}", "keys of a ConfigMap have no '/'; give the key alone")
-    return script
 
 
 def _read_parameters(value: object) -> Mapping[str, Scalar]:
@@ -303,23 +225,6 @@ def _read_arguments(value: object, inputs: tuple[InputSpec, ...]) -> tuple[str, 
     return tuple(arguments)
 
 
-def _read_inputs(value: object) -> tuple[InputSpec, ...]:
-    inputs: dict[str, InputSpec] = {}
-    for index, item in enumerate(read_list(value, "spec.inputs", at_most=MAX_INPUTS)):
-        field = f"spec.inputs[{index}]"
-        entry = read_object(item, field)
-        name = read_text(entry.get("name"), f"{field}.name", at_most=MAX_INPUT_NAME, pattern=INPUT_NAME)
-        if name in inputs:
-            raise SpecError(f"{field}.name", f"is {name!r} a second time", "give each input a name of its own")
-        datastore = entry.get("datastore")
-        if datastore is None:
-            raise SpecError(f"{field}.datastore", "is missing", 'add it, for example {path: ""}')
-        path = read_object(datastore, f"{field}.datastore").get("path")
-        path = read_path("" if path is None else path, f"{field}.datastore.path", at_most=MAX_PATH, empty=True)
-        inputs[name] = InputSpec(name=name, path=path)
-    return tuple(inputs.values())
-
-
 def _read_variables(value: object) -> Mapping[str, str]:
     variables: dict[str, str] = {}
     for index, item in enumerate(read_list(value, "spec.environment.variables", at_most=MAX_VARIABLES)):
@@ -342,8 +247,7 @@ def _read_amounts(value: object, field: str) -> Mapping[str, str]:
         amount: Any = given.get(name)
         if amount is None:
             continue
-        text = str(amount) if isinstance(amount, int) and not isinstance(amount, bool) else amount
-        amounts[name] = read_text(text, f"{field}.{name}", at_most=MAX_QUANTITY, pattern=pattern)
+        amounts[name] = read_quantity(amount, f"{field}.{name}", at_most=MAX_QUANTITY, pattern=pattern)
     return amounts
 
 

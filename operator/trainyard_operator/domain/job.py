@@ -12,6 +12,7 @@ from trainyard_operator.api.names import (
     COMPUTE_CLUSTER_LABEL,
     EXPERIMENT_LABEL,
     JOB,
+    REPEATS_ANNOTATION,
     RUN_UID_LABEL,
     TRAINING_JOB,
     TRAINING_JOB_LABEL,
@@ -20,7 +21,9 @@ from trainyard_operator.api.names import (
 )
 from trainyard_operator.api.quantities import cpu_millis
 from trainyard_operator.api.training_job import TrainingJobSpec
+from trainyard_operator.domain.attachments import attachments
 from trainyard_operator.domain.pod import PREPARE, TRAIN
+from trainyard_operator.domain.rerun import Repeated
 from trainyard_operator.providers.base import Placement
 
 JsonObject = dict[str, Any]
@@ -71,6 +74,7 @@ def build_job(  # noqa: PLR0913 - all by name
     settings: PodSettings,
     handed: Mapping[str, str] | None = None,
     shunned: Sequence[str] = (),
+    repeated: Repeated | None = None,
 ) -> JsonObject:
     """Return the Job of one attempt of `parent`; it has one pod, and ends with it however that ends.
 
@@ -100,6 +104,7 @@ def build_job(  # noqa: PLR0913 - all by name
             "namespace": meta["namespace"],
             # Not on the pod: Kueue would queue it a second time.
             "labels": {**labels, **(handed or {})},
+            **({"annotations": {REPEATS_ANNOTATION: repeated.note()}} if repeated else {}),
             "ownerReferences": [owner_reference(parent)],
         },
         "spec": {
@@ -154,6 +159,7 @@ def _pod_spec(
     requests = dict(spec.requests) or {
         name: value for name, value in settings.default_requests.items() if name not in spec.limits
     }
+    attached = attachments(spec)
     pod: JsonObject = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
@@ -169,7 +175,7 @@ def _pod_spec(
         },
         "initContainers": [
             {
-                **_container(name=PREPARE, image=settings.trainer_image, settings=settings, inputs_read_only=False),
+                **_container(name=PREPARE, image=settings.trainer_image, settings=settings, attached=attached.prepare),
                 "command": [*PYTHON, RUNNER_IN_IMAGE, "prepare"],
                 "env": common,
                 "resources": {"requests": _prepare_requests(settings, berth), "limits": dict(settings.prepare_limits)},
@@ -178,14 +184,14 @@ def _pod_spec(
         "containers": [
             {
                 **_container(
-                    name=TRAIN, image=spec.image or settings.trainer_image, settings=settings, inputs_read_only=True
+                    name=TRAIN, image=spec.image or settings.trainer_image, settings=settings, attached=attached.train
                 ),
                 "command": [*PYTHON, RUNNER_IN_POD, "execute"],
                 "env": [*variables, *common],
                 "resources": {"requests": requests, "limits": dict(spec.limits)},
             }
         ],
-        "volumes": _volumes(),
+        "volumes": [*_volumes(), *attached.volumes],
     }
     if berth is not None:
         pod["nodeSelector"] = dict(berth.placement.node_selector)
@@ -211,7 +217,7 @@ def _prepare_requests(settings: PodSettings, berth: Berth | None) -> dict[str, s
     return requests
 
 
-def _container(*, name: str, image: str, settings: PodSettings, inputs_read_only: bool) -> JsonObject:
+def _container(*, name: str, image: str, settings: PodSettings, attached: tuple[JsonObject, ...]) -> JsonObject:
     return {
         "name": name,
         "image": image,
@@ -225,10 +231,11 @@ def _container(*, name: str, image: str, settings: PodSettings, inputs_read_only
         "volumeMounts": [
             {"name": "trainyard", "mountPath": contract.HOME},
             {"name": "workspace", "mountPath": contract.WORK_DIR},
-            {"name": "inputs", "mountPath": contract.INPUTS_DIR, "readOnly": inputs_read_only},
+            {"name": "inputs", "mountPath": contract.INPUTS_DIR, "readOnly": name == TRAIN},
             {"name": "checkpoint", "mountPath": contract.CHECKPOINT_DIR},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a volume of the pod's own
             {"name": "token", "mountPath": contract.TOKEN_FILE.rpartition("/")[0], "readOnly": True},
+            *attached,
         ],
     }
 

@@ -70,6 +70,7 @@ class PodFacts:
     started: str | None  # when the container `train` started
     ending: Ending | None  # of `train`, or of a failed `prepare`
     image_digest: str | None
+    image: str | None = None
 
 
 def read_pod(pod: Mapping[str, Any]) -> PodFacts:
@@ -109,6 +110,7 @@ def read_pod(pod: Mapping[str, Any]) -> PodFacts:
         started=_started(train),
         ending=ending,
         image_digest=_digest(train.get("imageID")),
+        image=_pullable(train.get("imageID")),
     )
 
 
@@ -185,3 +187,10 @@ def _digest(image_id: str | None) -> str | None:
         return None
     digest = image_id.rsplit("@", 1)[-1]
     return digest if digest.startswith("sha256:") else None
+
+
+def _pullable(image_id: str | None) -> str | None:
+    """Return an image by its repository and digest; one that came from no registry has only an id."""
+    if not image_id or "@sha256:" not in image_id:
+        return None
+    return image_id.removeprefix("docker-pullable://")

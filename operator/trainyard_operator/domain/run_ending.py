@@ -17,6 +17,7 @@ JsonObject = dict[str, Any]
 # What a pod may say of its own end. Anything else that a termination message claims is not repeated as a reason.
 _SAID_BY_PODS = frozenset(
     {
+        Reason.SOURCE_NOT_FOUND,
         Reason.SOURCE_INVALID,
         Reason.INPUT_NOT_FOUND,
         Reason.INPUT_FAILED,

@@ -29,13 +29,14 @@ def known(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView, pod: 
     metrics = bounded(live.get("metrics"))
     if pod is not None and pod.ending is not None:
         metrics = {**metrics, **pod.ending.metrics}
-    outputs, sha256 = None, view.source_sha256
+    outputs, sha256, commit = None, view.source_sha256, view.source_commit
     if isinstance(view.saved, SavedRun):
         manifest = view.saved.manifest
         saved = bounded(manifest["metrics"])
         # The manifest knows all metrics, but sorted; the order in which a script logged them is the better one.
         metrics = {**{name: saved[name] for name in metrics if name in saved}, **saved}
         sha256 = sha256 or manifest["sourceSha256"]
+        commit = commit or manifest.get("sourceCommit")
         outputs = {
             "uri": view.places.outputs_uri(attempt),
             "files": len(manifest["outputs"]),
@@ -57,7 +58,9 @@ def known(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView, pod: 
         node=pod.node if pod else None,
         started=pod.started if pod else None,
         image_digest=pod.image_digest if pod else None,
+        image=pod.image if pod else None,
         source_sha256=sha256,
+        source_commit=commit,
         metrics=metrics,
         metric_summary=summary(metrics=metrics, parameters=spec.parameters, before=old.get("metricSummary")),
         progress=live.get("progress"),

@@ -24,6 +24,7 @@ JsonObject = dict[str, Any]
 
 MAX_PHASES = 16
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 _HUGE = 1e12  # no percentage and no number of seconds; NaN is not below it either
 # What only says more about the same state waits this long after the last write, so that a run costs few of them.
 METRICS_SECONDS = 3
@@ -69,7 +70,9 @@ class Standing:
     node: str | None = None
     started: str | None = None
     image_digest: str | None = None
+    image: str | None = None  # the same, with the repository that it can be pulled from
     source_sha256: str | None = None
+    source_commit: str | None = None
     metrics: Mapping[str, MetricValue] = field(default_factory=dict)
     metric_summary: str | None = None
     progress: Progress | None = None
@@ -112,8 +115,8 @@ def build_status(*, parent: Mapping[str, Any], standing: Standing, now: datetime
         "metricSummary": standing.metric_summary,
         "tags": dict(standing.tags) or None,
         "progress": _progress(standing.progress, old.get("progress"), now=now),
-        "source": {"sha256": sha256} if (sha256 := standing.source_sha256) and _SHA256.fullmatch(sha256) else None,
-        "environment": {"imageDigest": standing.image_digest} if standing.image_digest else None,
+        "source": _source(standing),
+        "environment": _environment(standing),
         "outputs": standing.outputs,
         "logs": {"uri": standing.logs_uri} if standing.logs_uri else None,
         "models": list(standing.models) or None,
@@ -235,6 +238,19 @@ def _admitted(standing: Standing) -> Condition:
         return Condition(type=Type.ADMITTED.value, status=False, reason=reason.value, message=words)
     words = f"{standing.gatekeeper} has let the run in"
     return Condition(type=Type.ADMITTED.value, status=True, reason=Reason.ADMITTED.value, message=words)
+
+
+def _source(standing: Standing) -> JsonObject | None:
+    sha256, commit = standing.source_sha256, standing.source_commit
+    if sha256 is None or not _SHA256.fullmatch(sha256):
+        return None
+    return {"sha256": sha256, **({"commit": commit} if commit and _COMMIT.fullmatch(commit) else {})}
+
+
+def _environment(standing: Standing) -> JsonObject | None:
+    if not standing.image_digest:
+        return None
+    return {"imageDigest": standing.image_digest, **({"image": standing.image} if standing.image else {})}
 
 
 def _queue(gate: Gate | None, old: Mapping[str, Any] | None, *, now: datetime) -> JsonObject | None:

@@ -10,6 +10,8 @@ from typing import Any
 from trainyard.contract import Report, RunManifest, attempt_folder
 from trainyard_operator.domain.admission import Gate
 from trainyard_operator.domain.job import PodSettings
+from trainyard_operator.domain.rerun import NotYet, Repeated
+from trainyard_operator.domain.run_ending import Failure
 from trainyard_operator.providers.base import Cluster
 
 
@@ -18,6 +20,15 @@ class ConfigMapSource:
     """The ConfigMap of `spec.source`, looked at before the Job is made; `files` is None where it does not exist."""
 
     files: frozenset[str] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArchiveSource:
+    """The archive of `spec.source`; `bytes` is None where it does not exist, `sha256` where nobody knows it yet."""
+
+    uri: str
+    bytes: int | None = None
+    sha256: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,9 +83,11 @@ class RunView:
     gate: Gate | None = None  # what the cluster's queue says; None where there is no cluster, or it has let the run in
     workload: Mapping[str, Any] | None = None  # what Kueue keeps of the run's Job
     no_kueue: str = ""  # why Kueue cannot be asked, where it cannot
-    source: ConfigMapSource | None = None
+    source: ConfigMapSource | ArchiveSource | None = None
+    repeated: Repeated | NotYet | Failure | None = None  # the run of `spec.rerunOf`
     live: Report | None = None  # of the latest attempt
     source_sha256: str | None = None
+    source_commit: str | None = None
     saved: SavedRun | StoreTrouble | None = None
     models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by object name
     used_numbers: Mapping[str, int] = field(default_factory=dict)  # by model name, where its object knows of none

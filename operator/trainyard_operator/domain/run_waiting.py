@@ -12,6 +12,9 @@ from trainyard_operator.domain.run_view import RunView
 from trainyard_operator.providers.base import Cluster
 from trainyard_operator.providers.choice import provider_of
 
+# The scheduler's word for what no node can mend.
+_CLAIM = "persistentvolumeclaim"
+
 
 def why_waiting(pod: PodFacts | None, view: RunView) -> tuple[Reason, str]:
     """Return what keeps a run that was let in from running."""
@@ -65,6 +68,8 @@ def scales(view: RunView) -> bool:
 
 def _unschedulable(pod: PodFacts, said: str, view: RunView) -> tuple[Reason, str]:
     """Return why a pod has no node: what its cluster's provider says of it, before what the scheduler says."""
+    if _CLAIM in said:
+        return Reason.UNSCHEDULABLE, f"spec.inputs: the pod {pod.name} waits for a volume: {said}"
     status: Mapping[str, Any] = (view.cluster or {}).get("status") or {}
     for reason in (Reason.INSUFFICIENT_CAPACITY, Reason.UNSCHEDULABLE):
         words = _said(view, reason, since=pod.created)

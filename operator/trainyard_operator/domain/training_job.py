@@ -31,12 +31,14 @@ from trainyard_operator.domain.kueue import gate_of as kueue_gate
 from trainyard_operator.domain.kueue import missing as missing_kueue
 from trainyard_operator.domain.plan import Plan
 from trainyard_operator.domain.pod import newest
+from trainyard_operator.domain.rerun import Repeated, whole
 from trainyard_operator.domain.retries import DISRUPTIONS, Tally, next_attempt_at
 from trainyard_operator.domain.run_conclusion import LOOK_AGAIN_SECONDS, conclude, retrying
 from trainyard_operator.domain.run_ending import Failure
 from trainyard_operator.domain.run_facts import gatekeeper, is_saving, known, written
 from trainyard_operator.domain.run_models import has_grown, registration
 from trainyard_operator.domain.run_removal import expire, guard, remove
+from trainyard_operator.domain.run_source import missing_source
 from trainyard_operator.domain.run_status import Standing, is_complete
 from trainyard_operator.domain.run_stop import (
     SUSPEND_WORDS,
@@ -69,6 +71,7 @@ def _plan(parent: Mapping[str, Any], view: RunView, now: datetime) -> Plan:
     phase = old.get("phase")
     if phase in {Phase.FAILED, Phase.CANCELED} or (is_complete(old) and not has_grown(parent)):
         return keep_stopped(view)
+    parent = whole(parent, view.repeated)
     try:
         spec = TrainingJobSpec.parse(parent["spec"])
     except SpecError as error:
@@ -140,6 +143,7 @@ def _begin(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView, now:
         return written(
             parent, view, now, replace(missing, models_wished=bool(spec.models)), look_again=LOOK_AGAIN_SECONDS
         )
+    repeated = view.repeated if isinstance(view.repeated, Repeated) else None
     attempt = latest_attempt(parent.get("status") or {}, view.job) + 1
     job = build_job(
         parent=parent,
@@ -149,6 +153,7 @@ def _begin(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView, now:
         settings=view.settings,
         handed=handed,
         shunned=_lost_nodes(parent, view),
+        repeated=repeated,
     )
     name = job["metadata"]["name"]
     standing = Standing(
@@ -204,7 +209,7 @@ def _queued(standing: Standing, gate: Gate) -> Standing:
 
 
 def _missing(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView) -> Standing | Failure | None:
-    return _missing_cluster(parent, spec, view) or _missing_kueue(parent, view) or _missing_source(parent, spec, view)
+    return _missing_cluster(parent, spec, view) or _missing_kueue(parent, view) or missing_source(parent, spec, view)
 
 
 def _missing_kueue(parent: Mapping[str, Any], view: RunView) -> Standing | None:
@@ -234,25 +239,6 @@ def _missing_cluster(parent: Mapping[str, Any], spec: TrainingJobSpec, view: Run
             f"namespace {own}: have it added to the cluster's spec.sharedWith"
         )
         return Standing(phase=Phase.PENDING, reason=Reason.CLUSTER_NOT_FOUND, message=words)
-    return None
-
-
-def _missing_source(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView) -> Standing | Failure | None:
-    if view.source is None:
-        return None
-    if view.source.files is None:
-        words = (
-            f"spec.source.configMapRef.name: there is no ConfigMap {spec.config_map_name} in namespace "
-            f"{parent['metadata']['namespace']}; the run starts when there is one"
-        )
-        return Standing(phase=Phase.PENDING, reason=Reason.SOURCE_NOT_FOUND, message=words)
-    if spec.entry_script not in view.source.files:
-        listed = ", ".join(sorted(view.source.files)[:20]) or "nothing"
-        words = (
-            f"spec.entryScript: {spec.entry_script} is not in the ConfigMap {spec.config_map_name}, "
-            f"which holds {listed}"
-        )
-        return Failure(reason=Reason.SOURCE_INVALID, message=words)
     return None
 
 

@@ -16,6 +16,7 @@ from trainyard_operator.api.training_job import TrainingJobSpec
 from trainyard_operator.domain.admission import ENDED, capacity_of
 from trainyard_operator.domain.attempts import attempt_of, has_ended, newest_job
 from trainyard_operator.domain.conditions import parse_timestamp
+from trainyard_operator.domain.rerun import read_note, whole
 from trainyard_operator.gateway.errors import Refusal, forbidden, unavailable
 from trainyard_operator.gateway.ports import Identity, RunRef
 from trainyard_operator.kube.client import Client
@@ -70,7 +71,7 @@ class StoreRunDirectory:
             raise forbidden(f"the run {parent['metadata']['name']} has ended: it is {phase}")
         attempt = self._current_attempt(job, parent)
         self._first_asked.pop(uid, None)
-        return run_ref(parent, attempt=attempt)
+        return run_ref(parent, job, attempt=attempt)
 
     def _current_attempt(self, job: Mapping[str, Any], parent: Mapping[str, Any]) -> int:
         """Return the attempt that a Job is for; a pod that was given up may live on where nobody can end it."""
@@ -108,14 +109,21 @@ class StoreRunDirectory:
         return forbidden(message)
 
 
-def run_ref(parent: Mapping[str, Any], *, attempt: int) -> RunRef:
-    """Return the run of a TrainingJob."""
-    meta = parent["metadata"]
+def run_ref(parent: Mapping[str, Any], job: Mapping[str, Any], *, attempt: int) -> RunRef:
+    """Return the run of a TrainingJob and its Job."""
+    meta, repeated = parent["metadata"], read_note(job)
     try:
-        spec = TrainingJobSpec.parse(parent["spec"])
+        spec = TrainingJobSpec.parse(whole(parent, repeated)["spec"])
     except SpecError as error:
         raise Refusal(HTTPStatus.BAD_REQUEST, "InvalidSpec", str(error)) from error
-    return RunRef(namespace=meta["namespace"], name=meta["name"], uid=meta["uid"], attempt=attempt, spec=spec)
+    return RunRef(
+        namespace=meta["namespace"],
+        name=meta["name"],
+        uid=meta["uid"],
+        attempt=attempt,
+        spec=spec,
+        repeated=repeated,
+    )
 
 
 class BookQueues:

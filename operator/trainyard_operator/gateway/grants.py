@@ -13,18 +13,17 @@ from typing import TypeVar
 
 from trainyard.contract import (
     MAX_GRANTS,
-    OUTPUTS,
     CheckpointFile,
     DeleteGrant,
     FileGrant,
     PutGrant,
     RunDocument,
-    RunInput,
     SourceGrant,
     check_relative_path,
 )
-from trainyard_operator.api.training_job import InputSpec
-from trainyard_operator.gateway.errors import Refusal
+from trainyard_operator.api.inputs import InputSpec
+from trainyard_operator.gateway.errors import Refusal, forbidden
+from trainyard_operator.gateway.freezing import Freezer
 from trainyard_operator.gateway.listing import Listing, UnusableNameError, find, top_level
 from trainyard_operator.gateway.ports import LiveBoard, RunRef, Sources
 from trainyard_operator.gateway.requests import (
@@ -35,14 +34,15 @@ from trainyard_operator.gateway.requests import (
     ListRequest,
     PutFile,
     PutRequest,
+    SnapshotPutRequest,
+    SourcePutRequest,
 )
+from trainyard_operator.gateway.wording import git_source, run_input
 from trainyard_operator.storage import layout
 from trainyard_operator.storage.checkpoints import latest_checkpoint, read_checkpoint
 from trainyard_operator.storage.errors import ManifestInvalid
-from trainyard_operator.storage.runs import FrozenSource, freeze_source, frozen_source
+from trainyard_operator.storage.runs import COMMIT, FrozenSource
 from trainyard_operator.storage.store import ObjectStore
-
-_SHOWN_FILES = 10
 
 Answer = dict[str, object]
 Signed = TypeVar("Signed")
@@ -51,19 +51,18 @@ Signed = TypeVar("Signed")
 class Grants:
     """The operations of ``POST /v1/grants``, for callers whose right to ask is settled."""
 
-    def __init__(self, *, store: ObjectStore, sources: Sources, live: LiveBoard) -> None:
+    def __init__(self, *, store: ObjectStore, sources: Sources, live: LiveBoard, input_limit: int) -> None:
         self._store = store
-        self._sources = sources
+        self._freezer = Freezer(store=store, sources=sources)
+        self._input_limit = input_limit
         self._live = live
         # Signing takes Python's lock again and again: two threads at it would only slow the event loop down.
         self._signing = asyncio.Semaphore(1)
 
     async def run(self, run: RunRef) -> RunDocument:
         """Return the document of a run; the first to ask freezes its source."""
-        source = await frozen_source(self._store, run.namespace, run.uid) or await self._freeze(run)
+        source = await self._freezer.source(run)
         checkpoint = await latest_checkpoint(self._store, run.namespace, run.uid, before=run.attempt)
-        self._live.publish(run.uid, attempt=run.attempt, source_sha256=source.sha256)
-        url = await self._sign(lambda: self._store.sign_get(source.key))
         return RunDocument(
             name=run.name,
             namespace=run.namespace,
@@ -71,18 +70,28 @@ class Grants:
             experiment=run.spec.experiment,
             entryScript=run.spec.entry_script,
             arguments=run.spec.argv,
-            source=SourceGrant(url=url, sha256=source.sha256, bytes=source.bytes),
-            inputs=[RunInput(name=entry.name, path=entry.folder) for entry in run.spec.inputs],
+            source=await self._source(run, source),
+            inputs=[run_input(entry, index, self._input_limit) for index, entry in enumerate(run.spec.inputs)],
             checkpoint=checkpoint,
         )
+
+    async def source_put(self, run: RunRef, request: SourcePutRequest) -> Answer:
+        """Return an address for the code that a run's pod has fetched from git, good only while there is none."""
+        if run.spec.source is None or run.spec.source.git is None:
+            raise forbidden("the code of this run does not come from git")
+        key = layout.source_key(run.namespace, run.uid)
+        put = await self._sign(
+            lambda: self._store.sign_put(key, sha256=request.sha256, once=True, metadata={COMMIT: request.commit})
+        )
+        return {"files": [PutGrant(path=layout.SOURCE, url=put.url, headers=put.headers)]}
 
     async def input(self, run: RunRef, request: InputRequest) -> Answer:
         """Return one page of the files of an input."""
         for index, entry in enumerate(run.spec.inputs):
-            if entry.name == request.name:
+            if entry.name == request.name and entry.path is not None:
                 return await self._input(run, entry, request.after, f"spec.inputs[{index}].datastore.path")
-        known = ", ".join(entry.name for entry in run.spec.inputs) or "none"
-        message = f"{run.name} has no input called {request.name!r}; it has: {known}"
+        known = ", ".join(entry.name for entry in run.spec.inputs if entry.path is not None) or "none"
+        message = f"{run.name} has no input called {request.name!r} in the datastore; it has: {known}"
         raise Refusal(HTTPStatus.NOT_FOUND, "NotFound", message, field="name")
 
     async def checkpoint(self, run: RunRef, request: CheckpointRequest) -> Answer:
@@ -122,9 +131,18 @@ class Grants:
         """Return addresses in the namespace's datastore."""
         return await self._puts(layout.data_prefix(namespace), request.files)
 
+    async def snapshot_put(self, namespace: str, request: SnapshotPutRequest) -> Answer:
+        """Return addresses among the namespace's snapshots, which are named by their digest."""
+        return await self._puts(layout.snapshots_prefix(namespace), request.files)
+
     async def list(self, namespace: str, request: ListRequest) -> Answer:
         """Return one page of what is at a prefix; nothing there is an empty page."""
-        root = {"data": layout.data_prefix, "runs": layout.runs_prefix, "models": layout.models_prefix}[request.area]
+        root = {
+            "data": layout.data_prefix,
+            "snapshots": layout.snapshots_prefix,
+            "runs": layout.runs_prefix,
+            "models": layout.models_prefix,
+        }[request.area]
         try:
             page = await find(self._store, root=root(namespace), path=request.prefix, after=request.after)
         except UnusableNameError as error:
@@ -134,7 +152,7 @@ class Grants:
     async def _input(self, run: RunRef, entry: InputSpec, after: str, field: str) -> Answer:
         root = layout.data_prefix(run.namespace)
         try:
-            path = check_relative_path(entry.path, what=field, empty=True)
+            path = check_relative_path(entry.path or "", what=field, empty=True)
             page = await find(self._store, root=root, path=path, after=after)
         except (ValueError, UnusableNameError) as error:
             raise Refusal(HTTPStatus.BAD_REQUEST, "InputFailed", str(error), field=field) from error
@@ -154,10 +172,17 @@ class Grants:
             f"Give a path that is there, or upload the files with any S3 client to {target}"
         )
 
-    async def _freeze(self, run: RunRef) -> FrozenSource:
-        files = await self._sources.files(run)
-        check_source(files, entry_script=run.spec.entry_script)
-        return await freeze_source(self._store, run.namespace, run.uid, files)
+    async def _source(self, run: RunRef, source: FrozenSource | None) -> SourceGrant:
+        if source is None:
+            assert run.spec.source is not None
+            assert run.spec.source.git is not None
+            return SourceGrant(url="", sha256="", bytes=0, git=git_source(run.spec.source.git))
+        self._live.publish(run.uid, attempt=run.attempt, source_sha256=source.sha256, source_commit=source.commit)
+        url = await self._sign(lambda: self._store.sign_get(source.key))
+        grant = SourceGrant(url=url, sha256=source.sha256, bytes=source.bytes)
+        if source.commit is not None:
+            grant["commit"] = source.commit
+        return grant
 
     async def _puts(self, prefix: str, files: Sequence[PutFile]) -> Answer:
         def sign() -> list[PutGrant]:
@@ -179,27 +204,3 @@ class Grants:
         # Hundreds of signatures take some tenths of a second, which the event loop does not have.
         async with self._signing:
             return await asyncio.to_thread(sign)
-
-
-def check_source(files: dict[str, bytes], *, entry_script: str) -> None:
-    """Raise a `Refusal` unless `files` can be unpacked and hold the entry script."""
-    for path in files:
-        try:
-            check_relative_path(path, what=f"the source's file {path!r}")
-        except ValueError as error:
-            raise _source_invalid(str(error), field="spec.source") from error
-        if path.split("/")[0] == OUTPUTS:
-            message = f"the source has the file {path!r}: {OUTPUTS} is for what the script saves, rename it"
-            raise _source_invalid(message, field="spec.source")
-        parents = ("/".join(path.split("/")[:depth]) for depth in range(1, path.count("/") + 1))
-        taken = next((parent for parent in parents if parent in files), None)
-        if taken is not None:
-            raise _source_invalid(f"the source has both a file {taken!r} and {path!r} below it", field="spec.source")
-    if entry_script not in files:
-        names = ", ".join(sorted(files)[:_SHOWN_FILES]) or "no file"
-        message = f"spec.entryScript: {entry_script!r} is not in the source, which holds {names}"
-        raise _source_invalid(message, field="spec.entryScript")
-
-
-def _source_invalid(message: str, *, field: str) -> Refusal:
-    return Refusal(HTTPStatus.BAD_REQUEST, "SourceInvalid", message, field=field)

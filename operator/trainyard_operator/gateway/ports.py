@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from trainyard.contract import Report
 from trainyard_operator.api.training_job import TrainingJobSpec
+from trainyard_operator.domain.rerun import Repeated
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,7 @@ class RunRef:
     uid: str
     attempt: int
     spec: TrainingJobSpec
+    repeated: Repeated | None = None  # what it repeats; `spec` has taken that over already
 
 
 class TokenReviewer(Protocol):
@@ -66,7 +68,13 @@ class LiveBoard(Protocol):
     """Takes what pods tell of themselves."""
 
     def publish(
-        self, uid: str, *, attempt: int, report: Report | None = None, source_sha256: str | None = None
+        self,
+        uid: str,
+        *,
+        attempt: int,
+        report: Report | None = None,
+        source_sha256: str | None = None,
+        source_commit: str | None = None,
     ) -> None:
         """Merge what is new into what is known of an attempt of the run `uid`."""
         ...

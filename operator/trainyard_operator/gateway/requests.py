@@ -32,10 +32,11 @@ MAX_GRANTS_BODY = 4 << 20
 MAX_REPORT_BODY = 256 << 10
 
 STATES = ("Preparing", "Running", "Finalizing")
-AREAS = ("data", "runs", "models")
+AREAS = ("data", "snapshots", "runs", "models")
 _WRITABLE_FOLDERS = ("outputs/", "logs/", f"{CHECKPOINT}/")
 _WRITABLE_FILES = (METRICS_HISTORY, MANIFEST, CHECKPOINT_FILE)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 _RUN_UID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -97,6 +98,23 @@ class DataPutRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SnapshotPutRequest:
+    """A person wants to keep archives of code."""
+
+    files: tuple[PutFile, ...]
+    op: Literal["snapshot-put"] = "snapshot-put"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourcePutRequest:
+    """A pod has fetched its run's code from git, and wants it frozen."""
+
+    sha256: str
+    commit: str
+    op: Literal["source-put"] = "source-put"
+
+
+@dataclass(frozen=True, kw_only=True)
 class ListRequest:
     """A person wants to see and read what is there."""
 
@@ -106,7 +124,17 @@ class ListRequest:
     op: Literal["list"] = "list"
 
 
-GrantRequest = RunRequest | InputRequest | CheckpointRequest | PutRequest | DeleteRequest | DataPutRequest | ListRequest
+GrantRequest = (
+    RunRequest
+    | InputRequest
+    | CheckpointRequest
+    | PutRequest
+    | SourcePutRequest
+    | DeleteRequest
+    | DataPutRequest
+    | SnapshotPutRequest
+    | ListRequest
+)
 
 
 def parse_grant(body: bytes) -> GrantRequest:  # noqa: PLR0911 - one for each operation
@@ -125,10 +153,15 @@ def parse_grant(body: bytes) -> GrantRequest:  # noqa: PLR0911 - one for each op
             return DeleteRequest(paths=_log_parts(document))
         case "data-put":
             return DataPutRequest(files=_files(document, of_a_run=False))
+        case "snapshot-put":
+            return SnapshotPutRequest(files=tuple(map(_snapshot, _files(document, of_a_run=False))))
+        case "source-put":
+            return _source_put(document)
         case "list":
             return _list(document)
         case other:
-            raise bad_request(f"op is {other!r}: use run, input, checkpoint, put, delete, data-put or list", field="op")
+            ops = "run, input, checkpoint, put, source-put, delete, data-put, snapshot-put or list"
+            raise bad_request(f"op is {other!r}: use {ops}", field="op")
 
 
 def parse_report(body: bytes) -> Report:
@@ -211,6 +244,22 @@ def _file(file: object, where: str, *, of_a_run: bool) -> PutFile:
     if sha256 is not None and not (isinstance(sha256, str) and _SHA256.fullmatch(sha256)):
         raise bad_request(f"{where}.sha256 must be 64 lower-case hex digits", field=f"{where}.sha256")
     return PutFile(path=path, sha256=sha256)
+
+
+def _snapshot(file: PutFile) -> PutFile:
+    if file.sha256 is None or file.path not in {f"{file.sha256}.tar.gz", f"{file.sha256}.zip"}:
+        message = f"{file.path!r} is no name of a snapshot: give its sha256, and call it by that, with .tar.gz or .zip"
+        raise bad_request(message, field="files")
+    return file
+
+
+def _source_put(document: Mapping[str, Any]) -> SourcePutRequest:
+    sha256, commit = _text(document, "sha256"), _text(document, "commit")
+    if not _SHA256.fullmatch(sha256):
+        raise bad_request("sha256 must be 64 lower-case hex digits", field="sha256")
+    if not _COMMIT.fullmatch(commit):
+        raise bad_request("commit must be all digits of a commit, in lower-case hex", field="commit")
+    return SourcePutRequest(sha256=sha256, commit=commit)
 
 
 def _list(document: Mapping[str, Any]) -> ListRequest:

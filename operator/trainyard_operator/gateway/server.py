@@ -28,6 +28,8 @@ from trainyard_operator.gateway.requests import (
     ListRequest,
     PutRequest,
     RunRequest,
+    SnapshotPutRequest,
+    SourcePutRequest,
     parse_grant,
     parse_report,
 )
@@ -60,6 +62,7 @@ class Gateway:
         live: LiveBoard,
         store: ObjectStore,
         metrics: GatewayMetrics,
+        input_limit: int,
         clock: Callable[[], float] = time.monotonic,
         timeout: float = REQUEST_SECONDS,
     ) -> None:
@@ -67,7 +70,7 @@ class Gateway:
         self._runs = runs
         self._queues = queues
         self._live = live
-        self._grants = Grants(store=store, sources=sources, live=live)
+        self._grants = Grants(store=store, sources=sources, live=live, input_limit=input_limit)
         self._metrics = metrics
         self._timeout = timeout
         self._report_limit = RateLimit(per_second=2, burst=20, clock=clock)
@@ -163,6 +166,10 @@ class Gateway:
                 answer = await self._grants.put(self._runs.run_of(_pod(identity)), asked)
             case DeleteRequest():
                 answer = await self._grants.delete(self._runs.run_of(_pod(identity)), asked)
+            case SourcePutRequest():
+                answer = await self._grants.source_put(self._runs.run_of(_pod(identity)), asked)
+            case SnapshotPutRequest():
+                answer = await self._grants.snapshot_put(_person(identity), asked)
             case DataPutRequest():
                 answer = await self._grants.data_put(_person(identity), asked)
             case ListRequest():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -15,12 +15,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class LiveRun:
-    """The newest report of the pod of a run's attempt, and the digest of the source that the run was given."""
+    """The newest report of a run's pod, and which source the run was given."""
 
     updated: datetime
     attempt: int
     report: Report | None = None
     source_sha256: str | None = None
+    source_commit: str | None = None
 
 
 class LiveRuns:
@@ -32,7 +33,13 @@ class LiveRuns:
         self._now = now
 
     def publish(
-        self, uid: str, *, attempt: int, report: Report | None = None, source_sha256: str | None = None
+        self,
+        uid: str,
+        *,
+        attempt: int,
+        report: Report | None = None,
+        source_sha256: str | None = None,
+        source_commit: str | None = None,
     ) -> None:
         """Merge what is new of the run `uid` into its record, and have its TrainingJob looked at.
 
@@ -46,8 +53,9 @@ class LiveRuns:
             attempt=attempt,
             report=report or (known.report if known else None),
             source_sha256=source_sha256 or (known.source_sha256 if known else None),
+            source_commit=source_commit or (known.source_commit if known else None),
         )
-        if known and (known.report, known.source_sha256) == (record.report, record.source_sha256):
+        if known and replace(known, updated=record.updated) == record:
             return
         self._store.live[uid] = record
         self._changed(uid)

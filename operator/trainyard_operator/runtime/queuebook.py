@@ -33,6 +33,7 @@ from trainyard_operator.domain.queueing import (
     Queue,
     estimates,
 )
+from trainyard_operator.domain.rerun import read_note, whole
 from trainyard_operator.providers.base import Cluster
 from trainyard_operator.providers.choice import read_cluster
 from trainyard_operator.runtime.occupancy import Occupancy
@@ -279,7 +280,7 @@ class QueueBook:
 
     def _entry(self, run: JsonObject, job: JsonObject | None) -> Entry | None:
         try:
-            spec = TrainingJobSpec.parse(run["spec"])
+            spec = TrainingJobSpec.parse(whole(run, read_note(job))["spec"])
         except SpecError:
             return None
         return entry_of(run, job, spec=spec, defaults=self._defaults)

@@ -9,11 +9,24 @@ from __future__ import annotations
 from trainyard.contract import MANIFEST, attempt_folder
 
 SOURCE = "source.tar.gz"
+SNAPSHOTS = "snapshots/"
 
 
 def data_prefix(namespace: str) -> str:
     """Return the prefix of the namespace's datastore: what people upload."""
     return f"data/{namespace}/"
+
+
+def snapshots_prefix(namespace: str) -> str:
+    """Return the prefix of the archives of code that people upload, each named by its digest."""
+    return f"{SNAPSHOTS}{namespace}/"
+
+
+def archive_key(namespace: str, path: str) -> str:
+    """Return the key of `spec.source.archive.path`."""
+    if path.startswith(SNAPSHOTS):
+        return snapshots_prefix(namespace) + path.removeprefix(SNAPSHOTS)
+    return data_prefix(namespace) + path
 
 
 def runs_prefix(namespace: str) -> str:

@@ -29,21 +29,25 @@ from trainyard_operator.domain.metrics import bounded
 from trainyard_operator.storage import layout
 from trainyard_operator.storage.erasure import erase
 from trainyard_operator.storage.errors import ManifestInvalid, ObjectNotFound, ObjectTooLarge
-from trainyard_operator.storage.store import ObjectStore
+from trainyard_operator.storage.store import ObjectInfo, ObjectStore
 
 # Enough for 20,000 files with paths of some 600 bytes, and little enough to be held in memory.
 MAX_MANIFEST_BYTES = 16 << 20
+
+# Metadata of a frozen source, written together with it.
+COMMIT = "commit"
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class FrozenSource:
-    """The archive that every attempt of a run unpacks."""
+    """The archive that every attempt of a run unpacks; `commit` is what it was made from, where that was git."""
 
     key: str
     sha256: str
     bytes: int
+    commit: str | None = None
 
 
 async def erase_run(store: ObjectStore, namespace: str, uid: str) -> None:
@@ -57,8 +61,20 @@ async def frozen_source(store: ObjectStore, namespace: str, uid: str) -> FrozenS
         info = await store.digest(layout.source_key(namespace, uid))
     except ObjectNotFound:
         return None
-    assert info.sha256 is not None
-    return FrozenSource(key=info.key, sha256=info.sha256, bytes=info.bytes)
+    return _frozen(info)
+
+
+async def freeze_copy(store: ObjectStore, namespace: str, uid: str, *, origin: str) -> FrozenSource:
+    """Make a copy of the object `origin` a run's source; what else it says of itself goes with it.
+
+    Raises
+    ------
+    ObjectNotFound
+        If there is no such object.
+    """
+    key = layout.source_key(namespace, uid)
+    await store.copy(origin, key)
+    return _frozen(await store.digest(key))
 
 
 async def freeze_source(store: ObjectStore, namespace: str, uid: str, files: Mapping[str, bytes]) -> FrozenSource:
@@ -67,9 +83,12 @@ async def freeze_source(store: ObjectStore, namespace: str, uid: str, files: Map
     key = layout.source_key(namespace, uid)
     if await store.put(key, body, only_if_absent=True):
         return FrozenSource(key=key, sha256=hashlib.sha256(body).hexdigest(), bytes=len(body))
-    info = await store.digest(key)
+    return _frozen(await store.digest(key))
+
+
+def _frozen(info: ObjectInfo) -> FrozenSource:
     assert info.sha256 is not None
-    return FrozenSource(key=key, sha256=info.sha256, bytes=info.bytes)
+    return FrozenSource(key=info.key, sha256=info.sha256, bytes=info.bytes, commit=info.metadata.get(COMMIT))
 
 
 def archive(files: Mapping[str, bytes]) -> bytes:
@@ -138,6 +157,8 @@ def _parse(body: bytes, uid: str) -> RunManifest:
         raise _wrong(str(error)) from error
     if "models" in document:
         manifest["models"] = _models(document["models"])
+    if "sourceCommit" in document:
+        manifest["sourceCommit"] = _typed(document["sourceCommit"], str, "sourceCommit")
     return manifest
 
 

@@ -12,9 +12,9 @@ import binascii
 import contextlib
 import functools
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeVar
 
 from trainyard_operator.storage import layout
@@ -58,6 +58,7 @@ class ObjectInfo:
     key: str
     bytes: int
     sha256: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)  # known from `head` and `digest` only
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,8 +108,16 @@ class ObjectStore(Protocol):
     def sign_get(self, key: str, *, seconds: int = URL_SECONDS) -> str:
         """Return an address from which the object can be read without keys."""
 
-    def sign_put(self, key: str, *, sha256: str | None = None, seconds: int = URL_SECONDS) -> SignedPut:
-        """Return an address that takes the object; with `sha256` the store refuses any other bytes."""
+    def sign_put(
+        self,
+        key: str,
+        *,
+        sha256: str | None = None,
+        seconds: int = URL_SECONDS,
+        once: bool = False,
+        metadata: Mapping[str, str] | None = None,
+    ) -> SignedPut:
+        """Return an address that takes the object; with `sha256` no other bytes, with `once` only where none is."""
 
     def sign_delete(self, key: str, *, seconds: int = URL_SECONDS) -> str:
         """Return an address that deletes the object."""
@@ -187,7 +196,9 @@ class S3Store:
         info = await self._run(self._head, key)
         if info is None:
             raise ObjectNotFound(f"there is no object {key}")
-        return info if info.sha256 is not None else await self._run_slow(self._hash, key)
+        if info.sha256 is not None:
+            return info
+        return replace(await self._run_slow(self._hash, key), metadata=info.metadata)
 
     async def list(self, prefix: str, *, after: str = "", limit: int = PAGE, delimiter: str = "") -> Page:
         """Return the objects below `prefix` whose keys sort after `after`."""
@@ -206,14 +217,27 @@ class S3Store:
         params = {"Bucket": self._bucket, "Key": key}
         return self._client.generate_presigned_url("get_object", Params=params, ExpiresIn=seconds)
 
-    def sign_put(self, key: str, *, sha256: str | None = None, seconds: int = URL_SECONDS) -> SignedPut:
-        """Return an address that takes the object; with `sha256` the store refuses any other bytes."""
-        params = {"Bucket": self._bucket, "Key": key}
+    def sign_put(
+        self,
+        key: str,
+        *,
+        sha256: str | None = None,
+        seconds: int = URL_SECONDS,
+        once: bool = False,
+        metadata: Mapping[str, str] | None = None,
+    ) -> SignedPut:
+        """Return an address that takes the object; with `sha256` no other bytes, with `once` only where none is."""
+        params: dict[str, Any] = {"Bucket": self._bucket, "Key": key}
         headers = {}
         if sha256 is not None:
             checksum = base64.b64encode(bytes.fromhex(sha256)).decode()
             params["ChecksumSHA256"] = checksum
             headers["x-amz-checksum-sha256"] = checksum
+        if once:
+            params["IfNoneMatch"] = headers["if-none-match"] = "*"
+        if metadata:
+            params["Metadata"] = dict(metadata)
+            headers.update({f"x-amz-meta-{name}": value for name, value in metadata.items()})
         url = self._client.generate_presigned_url("put_object", Params=params, ExpiresIn=seconds)
         return SignedPut(url=url, headers=headers)
 
@@ -281,7 +305,7 @@ class S3Store:
                     return None
                 raise
         sha256 = _hex(answer.get("ChecksumSHA256"), whole=answer.get("ChecksumType", "FULL_OBJECT") == "FULL_OBJECT")
-        return ObjectInfo(key=key, bytes=answer["ContentLength"], sha256=sha256)
+        return ObjectInfo(key=key, bytes=answer["ContentLength"], sha256=sha256, metadata=answer.get("Metadata") or {})
 
     def _hash(self, key: str) -> ObjectInfo:
         digest, size = hashlib.sha256(), 0

@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 
 from tests.support.schemas import specs
 from trainyard_operator.api.fields import SpecError
+from trainyard_operator.api.inputs import InputSpec
 from trainyard_operator.api.names import TRAINING_JOB
-from trainyard_operator.api.training_job import InputSpec, ModelSpec, TrainingJobSpec
+from trainyard_operator.api.source import SourceSpec
+from trainyard_operator.api.training_job import ModelSpec, TrainingJobSpec
 
 JUNK = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.binary()),
@@ -29,8 +31,8 @@ def test_only_a_source_is_needed_and_the_rest_has_defaults():
         experiment="default",
         cluster_name=None,
         cluster_namespace=None,
-        inline_files={"train.py": 8},
-        config_map_name=None,
+        source=SourceSpec(inline_files={"train.py": 8}),
+        rerun_of=None,
         entry_script="train.py",
         parameters={},
         arguments=(),
@@ -83,8 +85,8 @@ def test_every_field_is_read():
         experiment="sklearn-mnist",
         cluster_name="traincluster",
         cluster_namespace="shared",
-        inline_files=None,
-        config_map_name="mnist-code",
+        source=SourceSpec(config_map="mnist-code"),
+        rerun_of=None,
         entry_script="main.py",
         parameters={"regularization": 0.8, "quick": True, "seed": None},
         arguments=("--data-folder", "$(inputs.data)"),
@@ -136,7 +138,9 @@ def inline(**files):
     ("broken", "message"),
     [
         pytest.param([], "spec must be an object: it is a list now", id="no object"),
-        pytest.param({}, "spec.source must have exactly one of", id="no source"),
+        pytest.param({}, "spec must have exactly one of source and rerunOf: remove one, or add one", id="no source"),
+        pytest.param(spec(rerunOf="a"), "spec must have exactly one of source and rerunOf", id="source and rerun"),
+        pytest.param(spec(source={}), "spec.source must have exactly one of", id="empty source"),
         pytest.param(
             spec(source={"inline": {"train.py": ""}, "configMapRef": {"name": "c"}}),
             "spec.source must have exactly one of",
@@ -202,7 +206,11 @@ def inline(**files):
             "spec.inputs[1].name is 'a' a second time",
             id="two inputs of a name",
         ),
-        pytest.param(spec(inputs=[{"name": "a"}]), "spec.inputs[0].datastore is missing", id="input from nowhere"),
+        pytest.param(
+            spec(inputs=[{"name": "a"}]),
+            "spec.inputs[0] must have exactly one of datastore, s3 and pvc: add one",
+            id="input from nowhere",
+        ),
         pytest.param(spec(inputs=[{"name": "..", "datastore": {}}]), "spec.inputs[0].name is '..'", id="input folder"),
         pytest.param(spec(environment={"image": "a b"}), "spec.environment.image is 'a b'", id="image with a space"),
         pytest.param(

@@ -9,7 +9,7 @@ import pytest
 from tests.support.schemas import schema, walk
 from trainyard import contract
 from trainyard.contract import INPUTS_DIR, MAX_METRICS, MAX_PATH_BYTES
-from trainyard_operator.api import compute_cluster, fields, names, training_job
+from trainyard_operator.api import compute_cluster, fields, inputs, names, source, training_job
 from trainyard_operator.api.compute_cluster import (
     AutoscalerSettings,
     ComputeClusterSpec,
@@ -17,8 +17,10 @@ from trainyard_operator.api.compute_cluster import (
     NodeClassRef,
     Toleration,
 )
+from trainyard_operator.api.inputs import ClaimSpec, InputSpec, S3Spec
 from trainyard_operator.api.registered_model import RegisteredModelSpec
-from trainyard_operator.api.training_job import InputSpec, ModelSpec, TrainingJobSpec
+from trainyard_operator.api.source import ArchiveSpec, GitSpec, SourceSpec
+from trainyard_operator.api.training_job import ModelSpec, TrainingJobSpec
 from trainyard_operator.domain import cluster_nodes, cluster_status
 from trainyard_operator.domain.registry import MAX_VERSIONS, version_key
 
@@ -27,13 +29,27 @@ TRAINING_JOB = [
     ("experiment", "mnist", "experiment", "mnist"),
     ("computeClusterRef.name", "cc", "cluster_name", "cc"),
     ("computeClusterRef.namespace", "lab", "cluster_namespace", "lab"),
-    ("source.inline{}", {"train.py": "abc"}, "inline_files", {"train.py": 3}),
-    ("source.configMapRef.name", "code", "config_map_name", "code"),
+    ("source.inline{}", {"train.py": "abc"}, "source.inline_files", {"train.py": 3}),
+    ("source.configMapRef.name", "code", "source.config_map", "code"),
+    ("source.archive.path", "code.zip", "source.archive.path", "code.zip"),
+    ("source.archive.sha256", "ab" * 32, "source.archive.sha256", "ab" * 32),
+    ("source.git.url", "https://example.com/a.git", "source.git.url", "https://example.com/a.git"),
+    ("source.git.revision", "v1.0", "source.git.revision", "v1.0"),
+    ("source.git.path", "src/", "source.git.path", "src/"),
+    ("source.git.secretRef.name", "deploy-key", "source.git.secret", "deploy-key"),
+    ("rerunOf", "first", "rerun_of", "first"),
     ("entryScript", "train.py", "entry_script", "train.py"),
     ("parameters{}", {"a": 0.5}, "parameters", {"a": 0.5}),
     ("arguments[]", ["x"], "arguments", ("x",)),
     ("inputs[].name", "data", "inputs.0.name", "data"),
     ("inputs[].datastore.path", "mnist/", "inputs.0.path", "mnist/"),
+    ("inputs[].sizeLimit", "1Gi", "inputs.0.size_limit", 2**30),
+    ("inputs[].s3.uri", "s3://bucket/a/", "inputs.0.s3.uri", "s3://bucket/a/"),
+    ("inputs[].s3.endpoint", "http://minio:9000", "inputs.0.s3.endpoint", "http://minio:9000"),
+    ("inputs[].s3.region", "eu-west-1", "inputs.0.s3.region", "eu-west-1"),
+    ("inputs[].s3.secretRef.name", "keys", "inputs.0.s3.secret", "keys"),
+    ("inputs[].pvc.claimName", "data", "inputs.0.claim.name", "data"),
+    ("inputs[].pvc.path", "mnist", "inputs.0.claim.path", "mnist"),
     ("environment.image", "python:3.13", "image", "python:3.13"),
     ("environment.variables[].name", "A", "variables", {"A": "b"}),
     ("environment.variables[].value", "b", "variables", {"A": "b"}),
@@ -113,7 +129,11 @@ REGISTERED_MODEL = [
     ("tags{}", {"k": "v"}, "tags", {"k": "v"}),
 ]
 TABLES = {
-    "trainingjobs": (TRAINING_JOB, TrainingJobSpec, [InputSpec, ModelSpec]),
+    "trainingjobs": (
+        TRAINING_JOB,
+        TrainingJobSpec,
+        [SourceSpec, ArchiveSpec, GitSpec, InputSpec, S3Spec, ClaimSpec, ModelSpec],
+    ),
     "computeclusters": (
         COMPUTE_CLUSTER,
         ComputeClusterSpec,
@@ -145,8 +165,18 @@ def look_up(parsed, path):
     return parsed
 
 
-def rows_without(rows, excluded):
-    return [row for row in rows if row[0] != excluded]
+def keep_one(spec, path):
+    """Leave the kinds of source and input that `path` is about."""
+    kinds = [*path.removesuffix("{}").replace("[]", "").split("."), ""]
+    kept = kinds[1] if kinds[0] == "source" else "inline"
+    spec["source"] = {kept: spec["source"][kept]}
+    del spec["source" if kinds[0] == "rerunOf" else "rerunOf"]
+    (item,) = spec["inputs"]
+    kept = kinds[1] if kinds[0] == "inputs" and kinds[1] in inputs.KINDS else "datastore"
+    for kind in set(inputs.KINDS) - {kept}:
+        del item[kind]
+    if kept == "pvc":
+        del item["sizeLimit"]
 
 
 @pytest.mark.parametrize("plural", TABLES)
@@ -173,9 +203,10 @@ def test_every_attribute_of_the_types_is_in_the_table(plural):
 )
 def test_a_value_of_the_schema_comes_back_from_the_parsed_type(plural, row):
     rows, whole, _ = TABLES[plural]
-    # A source has exactly one of the two, and so has a provider.
-    other = {"source.inline{}": "source.configMapRef.name"}.get(row[0], "source.inline{}")
-    spec = build(rows_without(rows, other))
+    spec = build(rows)
+    # Of the kinds of a source, an input and a provider there is exactly one.
+    if plural == "trainingjobs":
+        keep_one(spec, row[0])
     if row[0].startswith(("provider.karpenter", "provider.adopt", "scale.minNodes")):
         spec["provider"] = {"type": "Karpenter", "karpenter": spec["provider"]["karpenter"], "adopt": True}
         spec["vmPriority"] = "LowPriority"
@@ -202,20 +233,41 @@ def node_at(plural, path):
             ("trainingjobs", "spec.experiment", "maxLength", training_job.MAX_EXPERIMENT),
             ("trainingjobs", "spec.computeClusterRef.name", "pattern", fields.OBJECT_NAME.pattern),
             ("trainingjobs", "spec.computeClusterRef.name", "maxLength", names.MAX_LABEL_VALUE),
-            ("trainingjobs", "spec.source.inline", "maxProperties", training_job.MAX_INLINE_FILES),
-            ("trainingjobs", "spec.source.inline{}", "maxLength", training_job.MAX_INLINE_BYTES),
-            ("trainingjobs", "spec.source.configMapRef.name", "maxLength", training_job.MAX_OBJECT_NAME),
+            ("trainingjobs", "spec.source.inline", "maxProperties", source.MAX_INLINE_FILES),
+            ("trainingjobs", "spec.source.inline{}", "maxLength", source.MAX_INLINE_BYTES),
+            ("trainingjobs", "spec.source.configMapRef.name", "maxLength", source.MAX_OBJECT_NAME),
             ("trainingjobs", "spec.source.configMapRef.name", "pattern", fields.OBJECT_NAME.pattern),
-            ("trainingjobs", "spec.entryScript", "default", training_job.DEFAULT_ENTRY_SCRIPT),
-            ("trainingjobs", "spec.entryScript", "maxLength", training_job.MAX_FILE_NAME),
+            ("trainingjobs", "spec.source.archive.path", "maxLength", source.MAX_SOURCE_PATH),
+            ("trainingjobs", "spec.source.archive.sha256", "pattern", fields.SHA256.pattern),
+            ("trainingjobs", "spec.source.git.url", "pattern", source.GIT_URL.pattern),
+            ("trainingjobs", "spec.source.git.url", "maxLength", source.MAX_GIT_URL),
+            ("trainingjobs", "spec.source.git.revision", "pattern", source.GIT_REVISION.pattern),
+            ("trainingjobs", "spec.source.git.revision", "maxLength", source.MAX_GIT_REVISION),
+            ("trainingjobs", "spec.source.git.revision", "default", source.DEFAULT_GIT_REVISION),
+            ("trainingjobs", "spec.source.git.path", "maxLength", source.MAX_SOURCE_PATH),
+            ("trainingjobs", "spec.source.git.secretRef.name", "maxLength", source.MAX_OBJECT_NAME),
+            ("trainingjobs", "spec.rerunOf", "maxLength", training_job.MAX_RUN_NAME),
+            ("trainingjobs", "spec.entryScript", "default", source.DEFAULT_ENTRY_SCRIPT),
+            ("trainingjobs", "spec.entryScript", "maxLength", source.MAX_FILE_NAME),
             ("trainingjobs", "spec.parameters", "maxProperties", training_job.MAX_PARAMETERS),
             ("trainingjobs", "spec.parameters{}", "maxLength", training_job.MAX_ARGUMENT),
             ("trainingjobs", "spec.arguments", "maxItems", training_job.MAX_ARGUMENTS),
             ("trainingjobs", "spec.arguments[]", "maxLength", training_job.MAX_ARGUMENT),
-            ("trainingjobs", "spec.inputs", "maxItems", training_job.MAX_INPUTS),
-            ("trainingjobs", "spec.inputs[].name", "pattern", training_job.INPUT_NAME.pattern),
-            ("trainingjobs", "spec.inputs[].name", "maxLength", training_job.MAX_INPUT_NAME),
-            ("trainingjobs", "spec.inputs[].datastore.path", "maxLength", training_job.MAX_PATH),
+            ("trainingjobs", "spec.inputs", "maxItems", inputs.MAX_INPUTS),
+            ("trainingjobs", "spec.inputs[].name", "pattern", inputs.INPUT_NAME.pattern),
+            ("trainingjobs", "spec.inputs[].name", "maxLength", inputs.MAX_INPUT_NAME),
+            ("trainingjobs", "spec.inputs[].datastore.path", "maxLength", inputs.MAX_INPUT_PATH),
+            ("trainingjobs", "spec.inputs[].s3.uri", "pattern", inputs.S3_URI.pattern),
+            ("trainingjobs", "spec.inputs[].s3.uri", "maxLength", inputs.MAX_S3_URI),
+            ("trainingjobs", "spec.inputs[].s3.endpoint", "pattern", inputs.S3_ENDPOINT.pattern),
+            ("trainingjobs", "spec.inputs[].s3.endpoint", "maxLength", inputs.MAX_S3_ENDPOINT),
+            ("trainingjobs", "spec.inputs[].s3.region", "pattern", inputs.S3_REGION.pattern),
+            ("trainingjobs", "spec.inputs[].s3.region", "maxLength", inputs.MAX_S3_REGION),
+            ("trainingjobs", "spec.inputs[].s3.region", "default", inputs.DEFAULT_S3_REGION),
+            ("trainingjobs", "spec.inputs[].s3.secretRef.name", "maxLength", inputs.MAX_OBJECT_NAME),
+            ("trainingjobs", "spec.inputs[].pvc.claimName", "maxLength", inputs.MAX_OBJECT_NAME),
+            ("trainingjobs", "spec.inputs[].pvc.path", "maxLength", inputs.MAX_INPUT_PATH),
+            ("trainingjobs", "spec.inputs[].sizeLimit", "maxLength", inputs.MAX_SIZE_LIMIT),
             ("trainingjobs", "spec.environment.image", "pattern", training_job.IMAGE.pattern),
             ("trainingjobs", "spec.environment.image", "maxLength", training_job.MAX_IMAGE),
             ("trainingjobs", "spec.environment.variables", "maxItems", training_job.MAX_VARIABLES),

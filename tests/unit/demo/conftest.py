@@ -68,6 +68,7 @@ def storage(bucket, loop):
         live=None,
         store=bucket,
         metrics=GatewayMetrics(CollectorRegistry()),
+        input_limit=50 << 30,
     )
     port = loop(gateway.start(host="127.0.0.1", port=0, tls=None))
     with (

@@ -87,12 +87,23 @@ class Board:
     def __init__(self) -> None:
         self.reports: dict[str, Any] = {}
         self.sources: dict[str, str] = {}
+        self.commits: dict[str, str] = {}
 
-    def publish(self, uid: str, *, attempt: int, report: Any = None, source_sha256: str | None = None) -> None:
+    def publish(
+        self,
+        uid: str,
+        *,
+        attempt: int,
+        report: Any = None,
+        source_sha256: str | None = None,
+        source_commit: str | None = None,
+    ) -> None:
         if report is not None:
             self.reports[uid] = report
         if source_sha256 is not None:
             self.sources[uid] = source_sha256
+        if source_commit is not None:
+            self.commits[uid] = source_commit
 
 
 class KubeObjects:

@@ -14,6 +14,8 @@ from trainyard_operator.gateway.requests import (
     PutFile,
     PutRequest,
     RunRequest,
+    SnapshotPutRequest,
+    SourcePutRequest,
     parse_grant,
     parse_report,
 )
@@ -50,6 +52,21 @@ def encode(document):
             {**put("mnist/a.gz"), "op": "data-put"},
             DataPutRequest(files=(PutFile(path="mnist/a.gz", sha256=None),)),
             id="data-put",
+        ),
+        pytest.param(
+            {"op": "snapshot-put", "files": [{"path": f"{SHA}.tar.gz", "bytes": 1, "sha256": SHA}]},
+            SnapshotPutRequest(files=(PutFile(path=f"{SHA}.tar.gz", sha256=SHA),)),
+            id="snapshot-put",
+        ),
+        pytest.param(
+            {"op": "source-put", "sha256": SHA, "commit": "c" * 40},
+            SourcePutRequest(sha256=SHA, commit="c" * 40),
+            id="source-put",
+        ),
+        pytest.param(
+            {"op": "list", "area": "snapshots", "prefix": ""},
+            ListRequest(area="snapshots", prefix="", after=""),
+            id="list-snapshots",
         ),
         pytest.param(
             {"op": "list", "area": "data", "prefix": ""}, ListRequest(area="data", prefix="", after=""), id="list"
@@ -113,7 +130,25 @@ def test_a_request_is_read(document, request_):
         pytest.param({"op": "delete", "paths": ["logs/train.log"]}, 403, "paths[0]", id="deletes-the-log"),
         pytest.param({"op": "delete", "paths": ["manifest.json"]}, 403, "paths[0]", id="deletes-the-manifest"),
         pytest.param({"op": "data-put", "files": [{"path": "../b/x", "bytes": 1}]}, 400, "files[0].path", id="data"),
-        pytest.param({"op": "list", "area": "snapshots", "prefix": ""}, 400, "area", id="unknown-area"),
+        pytest.param(
+            {"op": "snapshot-put", "files": [{"path": f"{SHA}.tar.gz", "bytes": 1}]}, 400, "files", id="no-digest"
+        ),
+        pytest.param(
+            {"op": "snapshot-put", "files": [{"path": "a.tar.gz", "bytes": 1, "sha256": SHA}]},
+            400,
+            "files",
+            id="another-name",
+        ),
+        pytest.param(
+            {"op": "snapshot-put", "files": [{"path": f"x/{SHA}.zip", "bytes": 1, "sha256": SHA}]},
+            400,
+            "files",
+            id="in-a-folder",
+        ),
+        pytest.param({"op": "source-put", "sha256": "a", "commit": "c" * 40}, 400, "sha256", id="source-digest"),
+        pytest.param({"op": "source-put", "sha256": SHA, "commit": "main"}, 400, "commit", id="no-commit"),
+        pytest.param({"op": "source-put", "sha256": SHA}, 400, "commit", id="commit-missing"),
+        pytest.param({"op": "list", "area": "envs", "prefix": ""}, 400, "area", id="unknown-area"),
         pytest.param({"op": "list", "area": "data"}, 400, "prefix", id="no-prefix"),
         pytest.param({"op": "list", "area": "data", "prefix": "../b"}, 400, "prefix", id="prefix-climbs"),
         pytest.param({"op": "list", "area": "runs", "prefix": ""}, 400, "prefix", id="all-runs"),

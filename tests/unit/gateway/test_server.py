@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 SHA = "ab" * 32
+INPUT_LIMIT = 1000
 POD_A, POD_B = "pod-a", "pod-b"
 MNIST = {f"data/{NAMESPACE}/mnist/train.gz": b"12345", f"data/{NAMESPACE}/mnist-private/secret": b"s"}
 
@@ -74,6 +75,7 @@ class World:
             metrics=GatewayMetrics(self.registry),
             clock=lambda: self.seconds,
             timeout=self.timeout,
+            input_limit=INPUT_LIMIT,
         )
 
     async def post(self, path: str, document: Any, token: str | None = POD_A) -> tuple[int, dict[str, Any]]:
@@ -120,7 +122,7 @@ async def test_a_run_is_told_all_that_it_needs(world):
             "sha256": hashlib.sha256(body).hexdigest(),
             "bytes": len(body),
         },
-        "inputs": [{"name": "data", "path": "/inputs/data"}],
+        "inputs": [{"name": "data", "path": "/inputs/data", "field": "spec.inputs[0]", "limit": INPUT_LIMIT}],
         "checkpoint": None,
     }
     assert b"print(1)" in gzip.decompress(body)
@@ -511,3 +513,68 @@ async def test_a_checkpoint_that_is_none_is_refused(world, body, attempt, status
     code, answer = await world.grants(op="checkpoint", attempt=attempt, after="")
     assert code == status
     assert said in answer["error"]["message"]
+
+
+GIT = {"url": "https://example.com/a.git", "secretRef": {"name": "deploy"}}
+
+
+async def test_a_run_whose_code_is_in_git_is_told_where_and_may_freeze_it_once(world):
+    world.runs.runs["a"] = run_ref(source={"git": GIT}, inputs=[], arguments=[])
+    _, document = await world.grants(op="run")
+    wanted = {"url": GIT["url"], "revision": "HEAD", "path": "", "secret": "deploy"}
+    assert document["source"] == {"url": "", "sha256": "", "bytes": 0, "git": wanted}
+    assert world.board.sources == {}
+    _, answer = await world.grants(op="source-put", sha256=SHA, commit="c" * 40)
+    (grant,) = answer["files"]
+    assert f"runs/{NAMESPACE}/{UID}/source.tar.gz" in grant["url"]
+    assert grant["headers"] == {"x-amz-checksum-sha256": SHA, "if-none-match": "*", "x-amz-meta-commit": "c" * 40}
+    key = f"runs/{NAMESPACE}/{UID}/source.tar.gz"
+    world.store.objects[key], world.store.metadata[key] = b"packed", {"commit": "c" * 40}
+    _, document = await world.grants(op="run")
+    assert document["source"]["commit"] == "c" * 40
+    assert "git" not in document["source"]
+    assert world.board.commits == {UID: "c" * 40}
+
+
+async def test_a_run_whose_code_is_not_in_git_cannot_write_its_source(world):
+    status, answer = await world.grants(op="source-put", sha256=SHA, commit="c" * 40)
+    assert (status, answer["error"]["reason"]) == (403, "Forbidden")
+
+
+async def test_a_run_is_told_of_inputs_from_elsewhere_and_gets_no_address_for_them(world):
+    s3 = {"uri": "s3://bucket/a", "endpoint": "http://minio:9000", "secretRef": {"name": "keys"}}
+    inputs = [
+        {"name": "s3", "s3": s3, "sizeLimit": "1Ki"},
+        {"name": "public", "s3": {"uri": "s3://open"}},
+        {"name": "pvc", "pvc": {"claimName": "data", "path": "a/"}},
+    ]
+    world.runs.runs["a"] = run_ref(inputs=inputs, arguments=[])
+    _, document = await world.grants(op="run")
+    at = {"uri": "s3://bucket/a", "region": "us-east-1", "endpoint": "http://minio:9000", "secret": "keys"}
+    assert document["inputs"] == [
+        {"name": "s3", "path": "/inputs/s3", "field": "spec.inputs[0]", "limit": 1024, "s3": at},
+        {
+            "name": "public",
+            "path": "/inputs/public",
+            "field": "spec.inputs[1]",
+            "limit": INPUT_LIMIT,
+            "s3": {"uri": "s3://open", "region": "us-east-1"},
+        },
+        {"name": "pvc", "path": "/inputs/pvc", "field": "spec.inputs[2]", "claim": "a"},
+    ]
+    for name in ("s3", "pvc"):
+        status, _ = await world.grants(op="input", name=name)
+        assert status == 404
+
+
+async def test_people_keep_snapshots_of_their_own_namespace(world):
+    files = [{"path": f"{SHA}.tar.gz", "bytes": 1, "sha256": SHA}]
+    _, answer = await world.grants(token="alice", op="snapshot-put", files=files)
+    (grant,) = answer["files"]
+    assert f"snapshots/{NAMESPACE}/{SHA}.tar.gz" in grant["url"]
+    assert grant["headers"] == {"x-amz-checksum-sha256": SHA}
+    world.store.objects = {f"snapshots/{name}/{SHA}.tar.gz": b"x" for name in (NAMESPACE, "team-b")}
+    _, listed = await world.grants(token="alice", op="list", area="snapshots", prefix="")
+    assert [file["path"] for file in listed["files"]] == [f"{SHA}.tar.gz"]
+    assert f"snapshots/{NAMESPACE}/" in listed["files"][0]["url"]
+    assert (await world.grants(op="snapshot-put", files=files))[0] == 403

@@ -28,6 +28,7 @@ CHANGES = {
     "operator.defaultRequests.cpu": "1",
     "operator.defaultRequests.memory": "1Gi",
     "operator.disruptionRetries": 7,
+    "operator.inputSizeLimit": "1Gi",
     "operator.serviceAccount.annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::111122223333:role/other"},
     "resources.requests": {"cpu": "2"},
     "resources.limits": {"memory": "3Gi"},

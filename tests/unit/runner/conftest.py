@@ -196,15 +196,28 @@ class Pod:
         }
         return self
 
-    def serve_input(self, name: str, pages: list[dict[str, bytes]]) -> Pod:
-        """Let the gateway list an input."""
+    def serve_git(self, wanted: dict[str, str], *, entry: str = "train.py", taken: bytes | None = None) -> Pod:
+        """Let the gateway hand out a run whose source is in git; `taken` is what another pod freezes first."""
+        self.serve_source({}, entry=entry)
+        del self.yard.store.objects["source.tar.gz"]
+        self.yard.gateway.run["source"] = {"url": "", "sha256": "", "bytes": 0, "git": wanted}
+        self.yard.gateway.taken = taken
+        return self
+
+    def serve_input(self, name: str, pages: list[dict[str, bytes]], **more: Any) -> Pod:
+        """Let the gateway list an input; `more` is told of it in the run's document."""
         gateway, listed = self.yard.gateway, []
         for page in pages:
             for path, content in page.items():
                 self.yard.store.objects[f"data/{path}"] = content
             listed.append([{"path": p, "key": f"data/{p}", "bytes": len(c)} for p, c in page.items()])
         gateway.inputs[name] = listed
-        gateway.run["inputs"] = [*gateway.run["inputs"], {"name": name, "path": str(self.layout.inputs / name)}]
+        wanted = {
+            "name": name,
+            "path": str(self.layout.inputs / name),
+            "field": f"spec.inputs[{len(gateway.run['inputs'])}]",
+        }
+        gateway.run["inputs"] = [*gateway.run["inputs"], wanted | more]
         return self
 
     def stop(self) -> None:

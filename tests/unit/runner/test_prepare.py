@@ -58,7 +58,7 @@ def test_the_log_of_prepare_is_saved_beside_that_of_the_script(pod):
     saved = pod.yard.store.objects[contract.PREPARE_LOG].decode()
     assert saved == pod.container_log("prepare")
     assert "fetched the source" in saved
-    assert "fetching input 'data': 1 files" in saved
+    assert "input 'data': 1 of 1 files" in saved
     assert pod.saved_log() == "hello\n"
 
 

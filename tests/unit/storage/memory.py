@@ -10,7 +10,7 @@ from trainyard_operator.storage.errors import ObjectNotFound, ObjectTooLarge, St
 from trainyard_operator.storage.store import PAGE, URL_SECONDS, ObjectInfo, Page, SignedPut
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 
 class MemoryStore:
@@ -18,6 +18,7 @@ class MemoryStore:
 
     def __init__(self, objects: dict[str, bytes] | None = None, *, keeps_checksums: bool = True) -> None:
         self.objects = dict(objects or {})
+        self.metadata: dict[str, dict[str, str]] = {}
         self.calls: list[tuple[str, str]] = []
         self.breaks_at: Callable[[str, str], bool] = lambda _call, _key: False
         self._keeps_checksums = keeps_checksums
@@ -69,12 +70,24 @@ class MemoryStore:
         if source not in self.objects:
             raise ObjectNotFound(f"there is no object {source}")
         self.objects[target] = self.objects[source]
+        if source in self.metadata:
+            self.metadata[target] = self.metadata[source]
 
     def sign_get(self, key: str, *, seconds: int = URL_SECONDS) -> str:
         return f"https://s3/{key}?get&expires={seconds}"
 
-    def sign_put(self, key: str, *, sha256: str | None = None, seconds: int = URL_SECONDS) -> SignedPut:
+    def sign_put(
+        self,
+        key: str,
+        *,
+        sha256: str | None = None,
+        seconds: int = URL_SECONDS,
+        once: bool = False,
+        metadata: Mapping[str, str] | None = None,
+    ) -> SignedPut:
         headers = {} if sha256 is None else {"x-amz-checksum-sha256": sha256}
+        headers |= {"if-none-match": "*"} if once else {}
+        headers |= {f"x-amz-meta-{name}": value for name, value in (metadata or {}).items()}
         return SignedPut(url=f"https://s3/{key}?put&expires={seconds}", headers=headers)
 
     def sign_delete(self, key: str, *, seconds: int = URL_SECONDS) -> str:
@@ -83,7 +96,7 @@ class MemoryStore:
     def _info(self, key: str) -> ObjectInfo:
         body = self.objects[key]
         sha256 = hashlib.sha256(body).hexdigest() if self._keeps_checksums else None
-        return ObjectInfo(key=key, bytes=len(body), sha256=sha256)
+        return ObjectInfo(key=key, bytes=len(body), sha256=sha256, metadata=self.metadata.get(key, {}))
 
     def _called(self, call: str, key: str) -> None:
         if self.breaks_at(call, key):

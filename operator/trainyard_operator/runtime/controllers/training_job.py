@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from trainyard_operator.api.fields import SpecError
 from trainyard_operator.api.names import (
     COMPUTE_CLUSTER,
     CONFIG_MAP,
@@ -20,13 +21,24 @@ from trainyard_operator.api.names import (
     object_name,
 )
 from trainyard_operator.api.reasons import Phase
+from trainyard_operator.api.source import SourceSpec
 from trainyard_operator.domain.admission import ENDED
 from trainyard_operator.domain.attempts import attempt_of, has_ended, is_over, latest_attempt, newest_job
 from trainyard_operator.domain.job import PodSettings
 from trainyard_operator.domain.kueue import is_kueues
 from trainyard_operator.domain.plan import Plan
+from trainyard_operator.domain.rerun import NotYet, Repeated, look_up, read_note, whole
+from trainyard_operator.domain.run_ending import Failure
 from trainyard_operator.domain.run_models import has_grown
-from trainyard_operator.domain.run_view import ConfigMapSource, Places, RunData, RunView, SavedRun, StoreTrouble
+from trainyard_operator.domain.run_view import (
+    ArchiveSource,
+    ConfigMapSource,
+    Places,
+    RunData,
+    RunView,
+    SavedRun,
+    StoreTrouble,
+)
 from trainyard_operator.domain.training_job import plan_training_job
 from trainyard_operator.kube.client import Client
 from trainyard_operator.kube.errors import NotFound
@@ -97,8 +109,10 @@ class TrainingJobController:
             no_kueue=self._no_kueue,
             # Once it has begun its source is frozen, whatever becomes of the ConfigMap.
             source=await self._source(namespace, spec) if attempt == 0 else None,
+            repeated=self._repeated(parent, job),
             live=live.report if live else None,
             source_sha256=live.source_sha256 if live else None,
+            source_commit=live.source_commit if live else None,
             saved=saved,
             models=models,
             used_numbers=await self._used_numbers(namespace, wished, models) if isinstance(saved, SavedRun) else {},
@@ -111,15 +125,16 @@ class TrainingJobController:
 
         Its cluster's slots are looked at and taken here, with no waiting in between: nobody else can take the same.
         """
+        asked = dict(whole(parent, view.repeated))
         # Whose Job was the last one says nothing of who lets the next one in.
         over = view.job is not None and has_ended(parent.get("status") or {}, attempt_of(view.job))
         own = not is_kueues(parent, None if over else view.job)
         if own and view.cluster is not None and isinstance(view.machines, Cluster):
-            gate = self._book.gate(parent, dict(view.cluster), view.machines, now=now)
+            gate = self._book.gate(asked, dict(view.cluster), view.machines, now=now)
             view = replace(view, gate=gate)
         plan = plan_training_job(parent, view, now)
         if view.gate is not None and view.gate.open and any(child["kind"] == JOB.kind for child in plan.create):
-            self._claim(parent, view.machines)
+            self._claim(asked, view.machines)
         if plan.status is not None:
             uid = parent["metadata"]["uid"]
             if plan.status["phase"] in ENDED:
@@ -148,12 +163,31 @@ class TrainingJobController:
         new = {n for n in names if "latestVersion" not in (models.get(object_name(n), {}).get("status") or {})}
         return {name: await highest_version(self._objects, namespace, name) for name in sorted(new)}
 
-    async def _source(self, namespace: str, spec: Mapping[str, Any]) -> ConfigMapSource | None:
-        name = _mapping(_mapping(spec.get("source")).get("configMapRef")).get("name")
-        if not isinstance(name, str):
+    def _repeated(self, parent: JsonObject, job: JsonObject | None) -> Repeated | NotYet | Failure | None:
+        namespace = parent["metadata"]["namespace"]
+
+        def job_of(uid: str) -> JsonObject | None:
+            return next(iter(self._store.children(JOB, uid)), None)
+
+        # Every attempt's Job has the note, and what it says stays so, whatever becomes of the other run.
+        return read_note(job) or look_up(
+            parent, find=lambda name: self._store.get(TRAINING_JOB, namespace, name), job_of=job_of
+        )
+
+    async def _source(self, namespace: str, spec: Mapping[str, Any]) -> ConfigMapSource | ArchiveSource | None:
+        try:
+            source = SourceSpec.parse(spec.get("source"))
+        except SpecError:
+            return None  # the plan says what is wrong with it
+        if source.archive is not None:
+            key = layout.archive_key(namespace, source.archive.path)
+            info = await self._objects.head(key)
+            where = layout.uri(self._bucket, key)
+            return ArchiveSource(uri=where, bytes=info.bytes, sha256=info.sha256) if info else ArchiveSource(uri=where)
+        if source.config_map is None:
             return None
         try:
-            config_map = await self._client.get(CONFIG_MAP, name, namespace=namespace)
+            config_map = await self._client.get(CONFIG_MAP, source.config_map, namespace=namespace)
         except NotFound:
             return ConfigMapSource(files=None)
         return ConfigMapSource(files=frozenset((config_map.get("data") or {}) | (config_map.get("binaryData") or {})))

@@ -1,0 +1,135 @@
+"""What a run's controller looks for before the run has its Job: its archive, and the run that it repeats."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from tests.unit.domain.builders import SETTINGS
+from tests.unit.runtime.fakes import job, meta, training_job
+from tests.unit.storage.memory import MemoryStore
+from trainyard_operator.api.names import COMPUTE_CLUSTER, JOB, TRAINING_JOB
+from trainyard_operator.domain.rerun import NotYet, read_note
+from trainyard_operator.domain.run_view import ArchiveSource
+from trainyard_operator.runtime.controllers.training_job import TrainingJobController
+from trainyard_operator.runtime.memory import Memory
+from trainyard_operator.runtime.queuebook import QueueBook
+from trainyard_operator.runtime.store import Store
+
+NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
+SHA = "ab" * 32
+STARTED = {"phase": "Running", "source": {"sha256": SHA}, "environment": {"imageDigest": "sha256:" + "a" * 64}}
+
+
+class Yard:
+    """A controller over a store of objects and a store of files."""
+
+    def __init__(self, files=None):
+        self.store, self.files, self.version = Store(), MemoryStore(files), 10
+        self.book = QueueBook(store=self.store)
+        self.controller = TrainingJobController(
+            store=self.store,
+            book=self.book,
+            client=None,
+            objects=self.files,
+            memory=Memory(),
+            settings=SETTINGS,
+            bucket="bucket",
+            no_kueue="",
+        )
+
+    def take(self, kind, obj):
+        self.version += 1
+        obj["metadata"]["resourceVersion"] = str(self.version)
+        self.book.heard(self.store.put(kind, obj))
+        return obj
+
+    def run(self, name, *, status=None, **spec):
+        created = "2026-11-23T11:00:00Z"
+        return self.take(TRAINING_JOB, training_job(name, spec=spec, status=status or {}, creationTimestamp=created))
+
+    async def plan(self, run):
+        view = await self.controller.observe(run)
+        return view, self.controller.plan(run, view, NOW)
+
+
+def archived(path="code.zip"):
+    return {"source": {"archive": {"path": path, "sha256": SHA}}}
+
+
+@pytest.mark.parametrize(
+    ("path", "key"),
+    [
+        pytest.param("code.zip", "data/ns/code.zip", id="datastore"),
+        pytest.param("snapshots/a.zip", "snapshots/ns/a.zip", id="snapshot"),
+    ],
+)
+async def test_an_archive_is_looked_for_where_it_belongs(path, key):
+    yard = Yard({key: b"x"})
+    view, _ = await yard.plan(yard.run("a", **archived(path)))
+    assert (view.source.uri, view.source.bytes) == (f"s3://bucket/{key}", 1)
+
+
+async def test_an_archive_of_another_namespace_is_not_seen():
+    yard = Yard({"data/other/code.zip": b"x"})
+    view, plan = await yard.plan(yard.run("a", **archived()))
+    assert view.source == ArchiveSource(uri="s3://bucket/data/ns/code.zip")
+    assert plan.create == ()
+
+
+async def test_a_spec_that_cannot_work_costs_no_look_into_the_store():
+    yard = Yard()
+    view, plan = await yard.plan(yard.run("a", **archived("../other/code.zip")))
+    assert view.source is None
+    assert plan.status["failure"]["reason"] == "InvalidSpec"
+    assert yard.files.calls == []
+
+
+async def test_a_run_that_has_its_job_asks_no_more_for_its_archive():
+    yard = Yard()
+    run = yard.run("a", **archived())
+    yard.take(JOB, job("a-job", owner="a"))
+    await yard.plan(run)
+    assert yard.files.calls == []
+
+
+async def test_a_rerun_finds_the_other_run_and_asks_for_as_much_of_the_cluster():
+    yard = Yard()
+    provider = {"type": "Existing", "existing": {}}
+    yard.take(COMPUTE_CLUSTER, {"metadata": meta("pool"), "spec": {"provider": provider, "scale": {"maxNodes": 1}}})
+    yard.run("first", status=STARTED, source={"inline": {"train.py": ""}}, resources={"requests": {"cpu": "2"}})
+    run = yard.run("again", rerunOf="first", computeClusterRef={"name": "pool"})
+    _, plan = await yard.plan(run)
+    (made,) = plan.create
+    assert read_note(made).name == "first"
+    # Claimed at once, and seen the same once the Job is there.
+    assert yard.book.entry(run).demand.cpu == 2000
+    child = job("again-job", owner="again")
+    child["metadata"]["annotations"] = made["metadata"]["annotations"]
+    yard.take(JOB, {**child, "spec": {"suspend": True}})
+    assert yard.book.entry(run).demand.cpu == 2000
+
+
+async def test_a_rerun_looks_in_its_own_namespace_only():
+    yard = Yard()
+    other = training_job("first", spec={"source": {"inline": {"train.py": ""}}}, status=STARTED)
+    other["metadata"]["namespace"] = "other"
+    yard.take(TRAINING_JOB, other)
+    view, plan = await yard.plan(yard.run("again", rerunOf="first"))
+    assert isinstance(view.repeated, NotYet)
+    assert plan.requeue_after is not None
+
+
+async def test_a_rerun_with_its_job_goes_by_what_the_job_says():
+    yard = Yard()
+    yard.run("first", status=STARTED, source={"inline": {"train.py": ""}}, parameters={"rate": 1})
+    run = yard.run("again", rerunOf="first")
+    _, plan = await yard.plan(run)
+    child = job("again-job", owner="again")
+    child["metadata"]["annotations"] = plan.create[0]["metadata"]["annotations"]
+    yard.take(JOB, child)
+    yard.store.remove(TRAINING_JOB, yard.store.get(TRAINING_JOB, "ns", "first"))
+    view, plan = await yard.plan(run)
+    assert view.repeated.spec["parameters"] == {"rate": 1}
+    assert plan.status is None or "failure" not in plan.status
