@@ -204,7 +204,7 @@ class CheckpointRecord(TypedDict):
     """`checkpoint.json` of an attempt: written after the files that it lists, which are in the slot that it names."""
 
     schema: str
-    slot: int  # 0 or 1
+    slot: str  # eight hexadecimal digits of the pod, and which of its two
     files: list[OutputFile]
 
 

@@ -261,7 +261,7 @@ wishes = {
     "models": {"op": "put", "files": [{"path": "models/default/m/1/x", "bytes": 1}]},
     "source": {"op": "put", "files": [{"path": "source.tar.gz", "bytes": 1}]},
     "another attempt": {"op": "put", "files": [{"path": "attempts/2/outputs/x", "bytes": 1}]},
-    "a checkpoint to come": {"op": "checkpoint", "attempt": 1, "after": ""},
+    "a checkpoint to come": {"op": "checkpoint", "attempt": 2, "after": ""},
     "undeclared input": {"op": "input", "name": "secret", "after": ""},
     "people's list": {"op": "list", "area": "data", "prefix": "", "after": ""},
     "people's put": {"op": "data-put", "files": [{"path": "x", "bytes": 1}]},

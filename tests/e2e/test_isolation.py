@@ -29,7 +29,7 @@ def test_a_run_cannot_write_outside_its_outputs_and_logs(codes, attempt):
     assert codes[attempt] in {400, 403}
 
 
-def test_a_run_can_read_no_checkpoint_but_those_of_attempts_before_it(codes):
+def test_a_run_can_read_no_checkpoint_of_an_attempt_to_come(codes):
     assert codes["a checkpoint to come"] == 400
 
 

@@ -96,6 +96,8 @@ class CheckpointSaver(threading.Thread):
         self._warnings = warnings
         self._saved = restored
         self._seen: Look | None = None
+        # A pod that starts again in the same attempt must not write over what the record speaks of.
+        self._pod = os.urandom(4).hex()
         self._slot = 0
         self._stopping = threading.Event()
 
@@ -131,7 +133,8 @@ class CheckpointSaver(threading.Thread):
             self._warnings.add(f"the checkpoint has more than {MAX_OUTPUT_FILES} files and was not saved")
             self._saved = found
             return
-        slot = 1 - self._slot
+        number = 1 - self._slot
+        slot = f"{self._pod}-{number}"
         files = in_parallel(self._file, sorted(found))
         uploads = [self._upload(slot, file) for file in files]
         put_files(uploads, gateway=self._gateway, store=self._store)
@@ -140,7 +143,7 @@ class CheckpointSaver(threading.Thread):
         record = CheckpointRecord(schema=CHECKPOINT_SCHEMA, slot=slot, files=files)
         content = canonical_json(record)
         put_file(Upload.of_bytes(CHECKPOINT_FILE, content), gateway=self._gateway, store=self._store)
-        self._slot, self._saved = slot, found
+        self._slot, self._saved = number, found
 
     def _file(self, name: str) -> OutputFile:
         digest, size = hashlib.sha256(), 0
@@ -150,14 +153,14 @@ class CheckpointSaver(threading.Thread):
                 size += len(chunk)
         return OutputFile(path=name, bytes=size, sha256=digest.hexdigest())
 
-    def _upload(self, slot: int, file: OutputFile) -> Upload:
+    def _upload(self, slot: str, file: OutputFile) -> Upload:
         path = self._folder / file["path"]
         name = f"{CHECKPOINT}/{slot}/{file['path']}"
         return Upload(path=name, size=file["bytes"], opener=lambda: open_regular(path), sha256=file["sha256"])
 
 
 def restore(attempt: int, folder: Path, *, gateway: GatewayClient, store: StoreClient) -> Look:
-    """Bring the checkpoint that an earlier attempt has left, and return what lies in the folder then.
+    """Bring the checkpoint that an attempt has left, and return what lies in the folder then.
 
     One that cannot be had whole is left out: the script then begins where it would have begun without.
     """

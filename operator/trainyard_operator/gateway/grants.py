@@ -62,7 +62,7 @@ class Grants:
     async def run(self, run: RunRef) -> RunDocument:
         """Return the document of a run; the first to ask freezes its source."""
         source = await self._freezer.source(run)
-        checkpoint = await latest_checkpoint(self._store, run.namespace, run.uid, before=run.attempt)
+        checkpoint = await latest_checkpoint(self._store, run.namespace, run.uid, until=run.attempt)
         return RunDocument(
             name=run.name,
             namespace=run.namespace,
@@ -95,9 +95,9 @@ class Grants:
         raise Refusal(HTTPStatus.NOT_FOUND, "NotFound", message, field="name")
 
     async def checkpoint(self, run: RunRef, request: CheckpointRequest) -> Answer:
-        """Return one page of the files of the checkpoint that an earlier attempt has left."""
-        if request.attempt >= run.attempt:
-            message = f"attempt is {request.attempt}: ask for one before {run.attempt}"
+        """Return one page of the files of the checkpoint that an attempt of the run has left."""
+        if request.attempt > run.attempt:
+            message = f"attempt is {request.attempt}: ask for one up to {run.attempt}"
             raise Refusal(HTTPStatus.BAD_REQUEST, "BadRequest", message, field="attempt")
         try:
             files = await read_checkpoint(self._store, run.namespace, run.uid, request.attempt)

@@ -15,6 +15,7 @@ from trainyard_operator.storage.store import ObjectStore
 
 # An attempt that begins does not wait for the store to be asked about a thousand others.
 MOST_LOOKED_AT = 50
+_SLOT = re.compile(r"[0-9a-f]{8}-[01]")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -28,9 +29,12 @@ class SavedFile:
     key: str
 
 
-async def latest_checkpoint(store: ObjectStore, namespace: str, uid: str, *, before: int) -> int | None:
-    """Return the latest attempt before `before` that has left a whole checkpoint, None where none has."""
-    for attempt in range(before - 1, max(0, before - 1 - MOST_LOOKED_AT), -1):
+async def latest_checkpoint(store: ObjectStore, namespace: str, uid: str, *, until: int) -> int | None:
+    """Return the latest attempt that has left a whole checkpoint, None where none has.
+
+    The attempt `until` itself is among them: Kueue may take its pod away and let the same Job in again.
+    """
+    for attempt in range(until, max(0, until - MOST_LOOKED_AT), -1):
         if await store.head(layout.attempt_prefix(namespace, uid, attempt) + CHECKPOINT_FILE) is not None:
             return attempt
     return None
@@ -59,7 +63,7 @@ async def read_checkpoint(store: ObjectStore, namespace: str, uid: str, attempt:
 
 def _parse(body: bytes, prefix: str) -> tuple[SavedFile, ...]:
     record = json.loads(body)
-    if record["schema"] != CHECKPOINT_SCHEMA or record["slot"] not in {0, 1}:
+    if record["schema"] != CHECKPOINT_SCHEMA or not _SLOT.fullmatch(record["slot"]):
         raise ValueError("it has another schema, or no slot")
     if len(record["files"]) > MAX_OUTPUT_FILES:
         raise ValueError(f"it lists more than {MAX_OUTPUT_FILES} files")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import signal
 
 import pytest
@@ -43,7 +44,7 @@ def sha256(content):
     return hashlib.sha256(content).hexdigest()
 
 
-def offer(pod, content, *, slot=1, said=None):
+def offer(pod, content, *, slot="0a1b2c3d-1", said=None):
     """Let the gateway know of a checkpoint of attempt 2."""
     pod.yard.store.objects[f"checkpoint/{slot}/state.bin"] = content
     file = {"path": "state.bin", "bytes": len(content), "sha256": sha256(said or content)}
@@ -53,20 +54,22 @@ def offer(pod, content, *, slot=1, said=None):
 
 def test_what_a_failed_script_leaves_is_kept_but_for_what_is_unfinished(pod):
     assert pod.prepared(SAVES_AND_FAILS).execute() == 3
+    slot = record(pod)["slot"]
+    assert re.fullmatch("[0-9a-f]{8}-1", slot)
     assert record(pod) == {
         "schema": CHECKPOINT_SCHEMA,
-        "slot": 1,
+        "slot": slot,
         "files": [{"path": "deep/state.bin", "bytes": 7, "sha256": sha256(b"epoch 3")}],
     }
     saved = {key: body for key, body in pod.yard.store.objects.items() if key.startswith("checkpoint/")}
-    assert saved == {"checkpoint/1/deep/state.bin": b"epoch 3"}
+    assert saved == {f"checkpoint/{slot}/deep/state.bin": b"epoch 3"}
 
 
 def test_a_checkpoint_is_saved_while_the_script_goes_on_and_only_after_its_files(pod, wait_until):
     pod.prepared(SAVES_AND_GOES_ON).start()
     wait_until(lambda: "checkpoint.json" in pod.yard.store.objects)
     paths = [put.path for put in pod.yard.store.puts if put.path.startswith("checkpoint")]
-    assert paths == ["checkpoint/1/state.bin", "checkpoint.json"]
+    assert paths == [f"checkpoint/{record(pod)['slot']}/state.bin", "checkpoint.json"]
     pod.process.send_signal(signal.SIGTERM)
     assert pod.wait() == 143
     # What is saved already is not sent again.
@@ -91,7 +94,7 @@ def test_the_next_attempt_finds_what_the_one_before_has_left_and_does_not_send_i
 def test_a_checkpoint_that_changes_while_it_is_read_is_read_again(pod, tries):
     pod.serve_source({"train.py": GOES_ON_FROM}, checkpoint=2)
     for _ in range(tries):
-        offer(pod, b"torn", slot=0, said=b"another")
+        offer(pod, b"torn", slot="0a1b2c3d-0", said=b"another")
     offer(pod, b"epoch 8")
     assert pod.prepare() == 0
     assert (pod.layout.checkpoint / "state.bin").read_bytes() == b"epoch 8"
