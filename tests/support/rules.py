@@ -130,8 +130,8 @@ def _input(path: str) -> JsonObject:
     return training_job(inputs=[{"name": "data", "datastore": {"path": path}}])
 
 
-def _variable(name: str) -> JsonObject:
-    return training_job(environment={"variables": [{"name": name}]})
+def _variable(name: str, **over: object) -> JsonObject:
+    return training_job(environment={"variables": [{"name": name, **over}]})
 
 
 def _model(path: str = "outputs/m.pkl", **over: object) -> JsonObject:
@@ -153,6 +153,7 @@ _TWO_MODELS = training_job(
     models=[{"name": "n", "path": "outputs/n"}, {"name": "m", "path": "outputs/m.pkl", "tags": {"a": "b"}}]
 )
 _OTHER_TAG = training_job(models=[{"name": "m", "path": "outputs/m.pkl", "tags": {"a": "c"}}])
+_KEY = {"name": "secrets", "key": "a"}
 _CODE = {"configMapRef": {"name": "code"}}
 _SELECTOR = "spec.provider.existing.nodeSelector"
 _TOLERATIONS = "spec.provider.existing.tolerations[]"
@@ -207,6 +208,24 @@ CASES = [
     *(
         _of_job("spec.inputs[].datastore.path", 0, _input(good), _input(bad))
         for good, bad in (("", "/"), ("mnist/", "../other/"), ("a..b", "a/../../b"), ("a/b", "a//b"), ("a.b", "./a"))
+    ),
+    _of_job(
+        "spec.environment.variables[]",
+        0,
+        _variable("A", secretKeyRef=_KEY),
+        _variable("A", secretKeyRef=_KEY, value=""),
+    ),
+    _of_job(
+        "spec",
+        15,
+        training_job(environment={"requirements": "train.py"}),
+        training_job(environment={"requirements": "requirements.txt"}),
+    ),
+    _of_job(
+        "spec",
+        16,
+        training_job(source=_CODE, environment={"requirements": "a.txt"}),
+        training_job(source=_CODE, environment={"requirements": "sub/a.txt"}),
     ),
     _of_job("spec.environment.variables[].name", 0, _variable("MY_TRAINYARD_CA"), _variable("TRAINYARD_CA")),
     _of_job(

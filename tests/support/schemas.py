@@ -34,6 +34,8 @@ _SEGMENTS = st.one_of(
 _PATHS = st.lists(_SEGMENTS, min_size=1, max_size=3).map("/".join)
 
 
+_REQUIREMENTS = st.builds("{}{}".format, _NAMES, st.sampled_from(["", "==1.0", ">=2,<3", "[extra]~=1.4", " != 2"]))
+
 _EKS = st.fixed_dictionaries(
     {
         "clusterName": _NAMES,
@@ -189,7 +191,18 @@ def _obey_training_job_rules(spec: JsonObject, data: st.DataObject) -> JsonObjec
     environment = spec.get("environment", {})
     if "variables" in environment:
         fine = [item for item in environment["variables"] if not item["name"].startswith("TRAINYARD_")]
+        for item in fine:
+            given = [name for name in ("value", "secretKeyRef", "configMapKeyRef") if name in item]
+            kept = data.draw(st.sampled_from(given)) if given else None
+            for name in given:
+                if name != kept:
+                    del item[name]
         environment["variables"] = fine
+    if "pip" in environment:
+        environment["pip"] = data.draw(st.lists(_REQUIREMENTS, max_size=_MOST))
+    if "requirements" in environment:
+        files = sorted(spec["source"].get("inline", {})) or ["requirements.txt"]
+        environment["requirements"] = data.draw(st.sampled_from(files))
     resources = spec.get("resources", {})
     if "limits" in resources and "requests" in resources:
         del resources[data.draw(st.sampled_from(["limits", "requests"]))]

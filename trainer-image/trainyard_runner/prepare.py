@@ -15,6 +15,7 @@ from trainyard.patience import TransferError
 from trainyard.transfer import GatewayRefused, StoreRefused
 from trainyard.uploads import GRANTS_PER_FILE
 from trainyard_runner.checkpoint import restore
+from trainyard_runner.environment import RestoreError, restore_packages
 from trainyard_runner.gateway import Clients
 from trainyard_runner.inputs import InputError, InputFetcher
 from trainyard_runner.journal import journaled, save_journal
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 CONTAINER = "prepare"
 # What the gateway may give as the reason for having no run for this pod. Every other refusal is about the pod itself.
-_REASONS_OF_RUN = frozenset({"SourceInvalid", "InputNotFound", "InputFailed"})
+_REASONS_OF_RUN = frozenset({"SourceInvalid", "InputNotFound", "InputFailed", "EnvironmentNotRestored"})
 
 
 class PrepareError(Exception):
@@ -58,7 +59,7 @@ def _prepare(*, layout: Layout, environ: Mapping[str, str], archive: Path) -> in
     try:
         install_runner(archive, layout)
         _fetch(layout, environ)
-    except (PrepareError, InputError) as error:
+    except (PrepareError, InputError, RestoreError) as error:
         return _failed(layout, reason=error.reason, message=str(error))
     except SourceError as error:
         return _failed(layout, reason="SourceInvalid", message=str(error))
@@ -98,6 +99,7 @@ def _fetch(layout: Layout, environ: Mapping[str, str]) -> None:
     reporter.start()
     _fetch_source(document, clients, layout)
     check_entry_script(layout.work, document["entryScript"])
+    restore_packages(document, clients=clients, layout=layout)
     for wanted in document["inputs"]:
         fetcher.fetch(wanted)
         tell(fetcher.message)
@@ -106,6 +108,7 @@ def _fetch(layout: Layout, environ: Mapping[str, str]) -> None:
         layout.restored.write_text(json.dumps(restored))
     # The script can read this file, and has no use for a way into the object store.
     kept = {**document, "source": {**document["source"], "url": ""}}
+    kept.pop("environment", None)
     layout.run_file.write_text(json.dumps(kept))
 
 

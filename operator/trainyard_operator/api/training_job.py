@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from trainyard.contract import INPUTS_DIR, OUTPUTS, arguments_of
+from trainyard_operator.api.environment import EnvironmentSpec
 from trainyard_operator.api.fields import (
     MAX_DESCRIPTION,
     MAX_MODEL_NAME,
@@ -49,13 +50,6 @@ INPUT_NAME: Final = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
 MAX_INPUT_NAME: Final = 63
 MAX_INPUTS: Final = 16
 MAX_PATH: Final = 1024
-IMAGE: Final = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._:/@-]*$")
-MAX_IMAGE: Final = 512
-VARIABLE_NAME: Final = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
-MAX_VARIABLE_NAME: Final = 256
-MAX_VARIABLE: Final = 8192
-MAX_VARIABLES: Final = 100
-RESERVED_VARIABLES: Final = "TRAINYARD_"
 QUANTITIES: Final = {"cpu": CPU, "memory": MEMORY, "ephemeral-storage": MEMORY}
 MAX_QUANTITY: Final = 24
 MAX_MODELS: Final = 16
@@ -114,8 +108,7 @@ class TrainingJobSpec:
     parameters: Mapping[str, Scalar]
     arguments: tuple[str, ...]
     inputs: tuple[InputSpec, ...]
-    image: str | None
-    variables: Mapping[str, str]
+    environment: EnvironmentSpec
     requests: Mapping[str, str]
     limits: Mapping[str, str]
     models: tuple[ModelSpec, ...]
@@ -150,7 +143,8 @@ class TrainingJobSpec:
         inline_files, config_map_name = _read_source(fields.get("source"))
         entry_script = _read_entry_script(fields.get("entryScript"), inline_files)
         inputs = _read_inputs(fields.get("inputs"))
-        environment = read_object(fields.get("environment"), "spec.environment")
+        environment = EnvironmentSpec.parse(fields.get("environment"))
+        _check_requirements_file(environment, inline_files)
         resources = read_object(fields.get("resources"), "spec.resources")
         return cls(
             experiment=_read_experiment(fields.get("experiment")),
@@ -162,10 +156,7 @@ class TrainingJobSpec:
             parameters=_read_parameters(fields.get("parameters")),
             arguments=_read_arguments(fields.get("arguments"), inputs),
             inputs=inputs,
-            image=read_optional_text(
-                environment.get("image"), "spec.environment.image", at_most=MAX_IMAGE, pattern=IMAGE
-            ),
-            variables=_read_variables(environment.get("variables")),
+            environment=environment,
             requests=_read_amounts(resources.get("requests"), "spec.resources.requests"),
             limits=_read_amounts(resources.get("limits"), "spec.resources.limits"),
             models=_read_models(fields.get("models")),
@@ -320,19 +311,15 @@ def _read_inputs(value: object) -> tuple[InputSpec, ...]:
     return tuple(inputs.values())
 
 
-def _read_variables(value: object) -> Mapping[str, str]:
-    variables: dict[str, str] = {}
-    for index, item in enumerate(read_list(value, "spec.environment.variables", at_most=MAX_VARIABLES)):
-        field = f"spec.environment.variables[{index}]"
-        entry = read_object(item, field)
-        name = read_text(entry.get("name"), f"{field}.name", at_most=MAX_VARIABLE_NAME, pattern=VARIABLE_NAME)
-        if name in variables:
-            raise SpecError(f"{field}.name", f"is {name!r} a second time", "remove one of them")
-        if name.startswith(RESERVED_VARIABLES):
-            raise SpecError(f"{field}.name", f"is {name!r}", f"{RESERVED_VARIABLES}… is taken; choose another name")
-        text = entry.get("value")
-        variables[name] = read_text("" if text is None else text, f"{field}.value", at_most=MAX_VARIABLE)
-    return variables
+def _check_requirements_file(environment: EnvironmentSpec, inline_files: Mapping[str, int] | None) -> None:
+    file, field = environment.requirements, "spec.environment.requirements"
+    if file is None:
+        return
+    if inline_files is not None and file not in inline_files:
+        names = ", ".join(sorted(inline_files))
+        raise SpecError(field, f"is {file!r}, which is not in spec.source.inline", f"the files there are {names}")
+    if inline_files is None and "/" in file:
+        raise SpecError(field, f"is {file!r}", "keys of a ConfigMap have no '/'; give the key alone")
 
 
 def _read_amounts(value: object, field: str) -> Mapping[str, str]:

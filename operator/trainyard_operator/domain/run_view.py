@@ -9,15 +9,21 @@ from typing import Any
 
 from trainyard.contract import Report, RunManifest, attempt_folder
 from trainyard_operator.domain.admission import Gate
+from trainyard_operator.domain.environment import Preparation
 from trainyard_operator.domain.job import PodSettings
+from trainyard_operator.domain.run_ending import Failure
 from trainyard_operator.providers.base import Cluster
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConfigMapSource:
-    """The ConfigMap of `spec.source`, looked at before the Job is made; `files` is None where it does not exist."""
+    """The ConfigMap of `spec.source`, looked at before the Job is made; `files` is None where it does not exist.
+
+    `requirements` is the text of the file that `spec.environment.requirements` names.
+    """
 
     files: frozenset[str] | None
+    requirements: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +79,7 @@ class RunView:
     workload: Mapping[str, Any] | None = None  # what Kueue keeps of the run's Job
     no_kueue: str = ""  # why Kueue cannot be asked, where it cannot
     source: ConfigMapSource | None = None
+    preparation: Preparation | Failure | None = None  # of the packages that the run asks for, before it has a Job
     live: Report | None = None  # of the latest attempt
     source_sha256: str | None = None
     saved: SavedRun | StoreTrouble | None = None

@@ -11,7 +11,14 @@ from http import HTTPStatus
 from typing import Any
 
 from trainyard_operator.api.fields import SpecError
-from trainyard_operator.api.names import COMPUTE_CLUSTER, CONFIG_MAP, JOB, POD, TRAINING_JOB
+from trainyard_operator.api.names import (
+    COMPUTE_CLUSTER,
+    CONFIG_MAP,
+    ENVIRONMENT_HASH_ANNOTATION,
+    JOB,
+    POD,
+    TRAINING_JOB,
+)
 from trainyard_operator.api.training_job import TrainingJobSpec
 from trainyard_operator.domain.admission import ENDED, capacity_of
 from trainyard_operator.domain.attempts import attempt_of, has_ended, newest_job
@@ -51,6 +58,19 @@ class StoreRunDirectory:
 
         A pod that is being deleted may still save what it has, until its grace period is over.
         """
+        job = self.job_of(identity)
+        parent = self._owner(job, TRAINING_JOB.kind)
+        if parent is None:
+            raise forbidden("this pod belongs to no TrainingJob that exists")
+        phase = (parent.get("status") or {}).get("phase")
+        if phase in ENDED:
+            raise forbidden(f"the run {parent['metadata']['name']} has ended: it is {phase}")
+        annotations = job["metadata"].get("annotations") or {}
+        attempt = self._current_attempt(job, parent)
+        return run_ref(parent, attempt=attempt, environment=annotations.get(ENVIRONMENT_HASH_ANNOTATION))
+
+    def job_of(self, identity: Identity) -> JsonObject:
+        """Return the Job that the identity's pod was made by; raises a `Refusal` where none is known."""
         uid = identity.pod_uid or ""
         pod = self._store.by_uid(POD, uid)
         if pod is None:
@@ -62,15 +82,13 @@ class StoreRunDirectory:
         job = self._owner(pod, JOB.kind)
         if job is None:
             raise self._unknown(uid, "the operator does not know the Job of this pod")
-        parent = self._owner(job, TRAINING_JOB.kind)
-        if parent is None:
-            raise forbidden("this pod belongs to no TrainingJob that exists")
-        phase = (parent.get("status") or {}).get("phase")
-        if phase in ENDED:
-            raise forbidden(f"the run {parent['metadata']['name']} has ended: it is {phase}")
-        attempt = self._current_attempt(job, parent)
         self._first_asked.pop(uid, None)
-        return run_ref(parent, attempt=attempt)
+        return job
+
+    def unknown(self, identity: Identity, message: str) -> Refusal:
+        """Return the refusal of a pod that what is needed is not known of: for a while it may come yet."""
+        # Apart from the pod itself, which is known by then.
+        return self._unknown(f"more of {identity.pod_uid}", message)
 
     def _current_attempt(self, job: Mapping[str, Any], parent: Mapping[str, Any]) -> int:
         """Return the attempt that a Job is for; a pod that was given up may live on where nobody can end it."""
@@ -108,14 +126,21 @@ class StoreRunDirectory:
         return forbidden(message)
 
 
-def run_ref(parent: Mapping[str, Any], *, attempt: int) -> RunRef:
-    """Return the run of a TrainingJob."""
+def run_ref(parent: Mapping[str, Any], *, attempt: int, environment: str | None = None) -> RunRef:
+    """Return the run of a TrainingJob, whose pod gets the pack of `environment`."""
     meta = parent["metadata"]
     try:
         spec = TrainingJobSpec.parse(parent["spec"])
     except SpecError as error:
         raise Refusal(HTTPStatus.BAD_REQUEST, "InvalidSpec", str(error)) from error
-    return RunRef(namespace=meta["namespace"], name=meta["name"], uid=meta["uid"], attempt=attempt, spec=spec)
+    return RunRef(
+        namespace=meta["namespace"],
+        name=meta["name"],
+        uid=meta["uid"],
+        attempt=attempt,
+        spec=spec,
+        environment=environment,
+    )
 
 
 class BookQueues:

@@ -28,6 +28,7 @@ class RunRef:
     uid: str
     attempt: int
     spec: TrainingJobSpec
+    environment: str | None = None  # hash of the one whose pack the pod gets
 
 
 class TokenReviewer(Protocol):

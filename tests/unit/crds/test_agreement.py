@@ -9,7 +9,7 @@ import pytest
 from tests.support.schemas import schema, walk
 from trainyard import contract
 from trainyard.contract import INPUTS_DIR, MAX_METRICS, MAX_PATH_BYTES
-from trainyard_operator.api import compute_cluster, fields, names, training_job
+from trainyard_operator.api import compute_cluster, environment, fields, names, training_job
 from trainyard_operator.api.compute_cluster import (
     AutoscalerSettings,
     ComputeClusterSpec,
@@ -17,6 +17,7 @@ from trainyard_operator.api.compute_cluster import (
     NodeClassRef,
     Toleration,
 )
+from trainyard_operator.api.environment import EnvironmentSpec, KeyReference
 from trainyard_operator.api.registered_model import RegisteredModelSpec
 from trainyard_operator.api.training_job import InputSpec, ModelSpec, TrainingJobSpec
 from trainyard_operator.domain import cluster_nodes, cluster_status
@@ -34,9 +35,16 @@ TRAINING_JOB = [
     ("arguments[]", ["x"], "arguments", ("x",)),
     ("inputs[].name", "data", "inputs.0.name", "data"),
     ("inputs[].datastore.path", "mnist/", "inputs.0.path", "mnist/"),
-    ("environment.image", "python:3.13", "image", "python:3.13"),
-    ("environment.variables[].name", "A", "variables", {"A": "b"}),
-    ("environment.variables[].value", "b", "variables", {"A": "b"}),
+    ("environment.image", "python:3.13", "environment.image", "python:3.13"),
+    ("environment.pip[]", ["Tomli == 2"], "environment.pip", ("tomli==2",)),
+    ("environment.requirements", "train.py", "environment.requirements", "train.py"),
+    ("environment.variables[].name", "A", "environment.variables", {"A": "b"}),
+    ("environment.variables[].value", "b", "environment.variables", {"A": "b"}),
+    *(
+        (f"environment.variables[].{source}.{part}", text, f"environment.variables.A.{part}", text)
+        for source in ("secretKeyRef", "configMapKeyRef")
+        for part, text in (("name", "keys"), ("key", "a"))
+    ),
     ("resources.requests.cpu", 1, "requests", {"cpu": "1", "memory": "1Gi", "ephemeral-storage": "5Gi"}),
     ("resources.requests.memory", "1Gi", "requests", {"cpu": "1", "memory": "1Gi", "ephemeral-storage": "5Gi"}),
     (
@@ -113,7 +121,7 @@ REGISTERED_MODEL = [
     ("tags{}", {"k": "v"}, "tags", {"k": "v"}),
 ]
 TABLES = {
-    "trainingjobs": (TRAINING_JOB, TrainingJobSpec, [InputSpec, ModelSpec]),
+    "trainingjobs": (TRAINING_JOB, TrainingJobSpec, [InputSpec, ModelSpec, EnvironmentSpec, KeyReference]),
     "computeclusters": (
         COMPUTE_CLUSTER,
         ComputeClusterSpec,
@@ -141,7 +149,10 @@ def build(rows):
 
 def look_up(parsed, path):
     for name in path.split("."):
-        parsed = parsed[int(name)] if name.isdigit() else getattr(parsed, name)
+        if isinstance(parsed, dict):
+            parsed = parsed[name]
+        else:
+            parsed = parsed[int(name)] if name.isdigit() else getattr(parsed, name)
     return parsed
 
 
@@ -163,7 +174,9 @@ def test_every_leaf_of_the_schema_is_in_the_table_and_the_other_way_round(plural
 @pytest.mark.parametrize("plural", TABLES)
 def test_every_attribute_of_the_types_is_in_the_table(plural):
     rows, whole, parts = TABLES[plural]
-    used = {name for row in rows for name in row[2].split(".") if not name.isdigit()}
+    # The name in the middle of `variables` is a variable's own; that of the field is an attribute of what it has.
+    used = {name for row in rows for name in row[2].split(".") if not name.isdigit() and name != "A"}
+    used |= {"source"} if whole is TrainingJobSpec else set()
     assert used == {field.name for kind in [whole, *parts] for field in dataclasses.fields(kind)}
 
 
@@ -176,6 +189,12 @@ def test_a_value_of_the_schema_comes_back_from_the_parsed_type(plural, row):
     # A source has exactly one of the two, and so has a provider.
     other = {"source.inline{}": "source.configMapRef.name"}.get(row[0], "source.inline{}")
     spec = build(rows_without(rows, other))
+    if "environment" in spec:
+        # And so has a variable.
+        (variable,) = spec["environment"]["variables"]
+        kept = row[0].removeprefix("environment.variables[].").split(".")[0]
+        kept = kept if kept in {"secretKeyRef", "configMapKeyRef"} else "value"
+        spec["environment"]["variables"] = [{name: variable[name] for name in ("name", kept)}]
     if row[0].startswith(("provider.karpenter", "provider.adopt", "scale.minNodes")):
         spec["provider"] = {"type": "Karpenter", "karpenter": spec["provider"]["karpenter"], "adopt": True}
         spec["vmPriority"] = "LowPriority"
@@ -216,12 +235,26 @@ def node_at(plural, path):
             ("trainingjobs", "spec.inputs[].name", "pattern", training_job.INPUT_NAME.pattern),
             ("trainingjobs", "spec.inputs[].name", "maxLength", training_job.MAX_INPUT_NAME),
             ("trainingjobs", "spec.inputs[].datastore.path", "maxLength", training_job.MAX_PATH),
-            ("trainingjobs", "spec.environment.image", "pattern", training_job.IMAGE.pattern),
-            ("trainingjobs", "spec.environment.image", "maxLength", training_job.MAX_IMAGE),
-            ("trainingjobs", "spec.environment.variables", "maxItems", training_job.MAX_VARIABLES),
-            ("trainingjobs", "spec.environment.variables[].name", "pattern", training_job.VARIABLE_NAME.pattern),
-            ("trainingjobs", "spec.environment.variables[].name", "maxLength", training_job.MAX_VARIABLE_NAME),
-            ("trainingjobs", "spec.environment.variables[].value", "maxLength", training_job.MAX_VARIABLE),
+            ("trainingjobs", "spec.environment.image", "pattern", environment.IMAGE.pattern),
+            ("trainingjobs", "spec.environment.image", "maxLength", environment.MAX_IMAGE),
+            ("trainingjobs", "spec.environment.pip", "maxItems", environment.MAX_PIP),
+            ("trainingjobs", "spec.environment.pip[]", "maxLength", environment.MAX_REQUIREMENT),
+            ("trainingjobs", "spec.environment.pip[]", "pattern", environment.REQUIREMENT.pattern),
+            ("trainingjobs", "spec.environment.requirements", "maxLength", environment.MAX_REQUIREMENTS_FILE),
+            *(
+                ("trainingjobs", f"spec.environment.variables[].{source}.{part}", keyword, expected)
+                for source in ("secretKeyRef", "configMapKeyRef")
+                for part, keyword, expected in [
+                    ("name", "maxLength", environment.MAX_OBJECT_NAME),
+                    ("name", "pattern", fields.OBJECT_NAME.pattern),
+                    ("key", "maxLength", environment.MAX_DATA_KEY),
+                    ("key", "pattern", environment.DATA_KEY.pattern),
+                ]
+            ),
+            ("trainingjobs", "spec.environment.variables", "maxItems", environment.MAX_VARIABLES),
+            ("trainingjobs", "spec.environment.variables[].name", "pattern", environment.VARIABLE_NAME.pattern),
+            ("trainingjobs", "spec.environment.variables[].name", "maxLength", environment.MAX_VARIABLE_NAME),
+            ("trainingjobs", "spec.environment.variables[].value", "maxLength", environment.MAX_VARIABLE),
             ("trainingjobs", "spec.resources.requests.cpu", "pattern", training_job.QUANTITIES["cpu"].pattern),
             ("trainingjobs", "spec.resources.limits.cpu", "pattern", training_job.QUANTITIES["cpu"].pattern),
             ("trainingjobs", "spec.resources.requests.memory", "pattern", training_job.QUANTITIES["memory"].pattern),

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from trainyard_operator.api.fields import SpecError
 from trainyard_operator.api.names import (
     COMPUTE_CLUSTER,
     CONFIG_MAP,
@@ -20,17 +21,21 @@ from trainyard_operator.api.names import (
     object_name,
 )
 from trainyard_operator.api.reasons import Phase
+from trainyard_operator.api.training_job import TrainingJobSpec
 from trainyard_operator.domain.admission import ENDED
 from trainyard_operator.domain.attempts import attempt_of, has_ended, is_over, latest_attempt, newest_job
+from trainyard_operator.domain.environment import Preparation
 from trainyard_operator.domain.job import PodSettings
 from trainyard_operator.domain.kueue import is_kueues
 from trainyard_operator.domain.plan import Plan
+from trainyard_operator.domain.run_ending import Failure
 from trainyard_operator.domain.run_models import has_grown
 from trainyard_operator.domain.run_view import ConfigMapSource, Places, RunData, RunView, SavedRun, StoreTrouble
 from trainyard_operator.domain.training_job import plan_training_job
 from trainyard_operator.kube.client import Client
 from trainyard_operator.kube.errors import NotFound
 from trainyard_operator.providers.base import Cluster
+from trainyard_operator.runtime.environments import EnvironmentBook
 from trainyard_operator.runtime.memory import Memory
 from trainyard_operator.runtime.queuebook import QueueBook
 from trainyard_operator.runtime.store import Store
@@ -57,6 +62,7 @@ class TrainingJobController:
         client: Client,
         objects: ObjectStore,
         memory: Memory,
+        environments: EnvironmentBook,
         settings: PodSettings,
         bucket: str,
         no_kueue: str,
@@ -67,6 +73,7 @@ class TrainingJobController:
         self._client = client
         self._objects = objects
         self._memory = memory
+        self._environments = environments
         self._settings = settings
         self._bucket = bucket
         self._last_write: dict[str, datetime] = {}
@@ -81,6 +88,8 @@ class TrainingJobController:
         live = self._store.live.get(uid)
         if live is not None and live.attempt != attempt:
             live = None
+        # Once it has begun its source is frozen, whatever becomes of the ConfigMap.
+        source = await self._source(namespace, spec) if attempt == 0 else None
         key = cluster_of(parent)
         cluster = self._store.get(COMPUTE_CLUSTER, *key) if key else None
         saved = await self._saved(parent, job, pods, attempt)
@@ -95,8 +104,8 @@ class TrainingJobController:
             machines=self._book.understand(cluster) if cluster else "",
             workload=self._workload(job),
             no_kueue=self._no_kueue,
-            # Once it has begun its source is frozen, whatever becomes of the ConfigMap.
-            source=await self._source(namespace, spec) if attempt == 0 else None,
+            source=source,
+            preparation=await self._preparation(parent, source) if attempt == 0 else None,
             live=live.report if live else None,
             source_sha256=live.source_sha256 if live else None,
             saved=saved,
@@ -105,6 +114,18 @@ class TrainingJobController:
             data=await self._data(meta),
             last_write=self._last_write.get(uid),
         )
+
+    async def _preparation(self, parent: JsonObject, source: ConfigMapSource | None) -> Preparation | Failure | None:
+        try:
+            spec = TrainingJobSpec.parse(parent["spec"])
+        except SpecError:
+            return None  # which the plan finds as well, and says
+        if not spec.environment.builds or (source is not None and source.files is None):
+            return None
+        text = None if source is None else source.requirements
+        if spec.inline_files is not None and spec.environment.requirements is not None:
+            text = parent["spec"]["source"]["inline"][spec.environment.requirements]
+        return await self._environments.preparation(parent, spec, text if isinstance(text, str) else None)
 
     def plan(self, parent: JsonObject, view: RunView, now: datetime) -> Plan:
         """Return the next step of a run.
@@ -156,7 +177,11 @@ class TrainingJobController:
             config_map = await self._client.get(CONFIG_MAP, name, namespace=namespace)
         except NotFound:
             return ConfigMapSource(files=None)
-        return ConfigMapSource(files=frozenset((config_map.get("data") or {}) | (config_map.get("binaryData") or {})))
+        texts = config_map.get("data") or {}
+        return ConfigMapSource(
+            files=frozenset(texts | (config_map.get("binaryData") or {})),
+            requirements=texts.get(_mapping(spec.get("environment")).get("requirements")),
+        )
 
     async def _data(self, meta: Mapping[str, Any]) -> RunData | None:
         if not meta.get("deletionTimestamp") or DATA_FINALIZER not in (meta.get("finalizers") or ()):
