@@ -136,6 +136,11 @@ def certificates() -> Path | None:
     return next((Path(name) for name in [*names, BUNDLE] if name and Path(name).is_file()), None)
 
 
+def pip_settings(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Read how this machine's pip reaches its index, from its files and its environment, which wins."""
+    return _pip_settings(files=[Path(name).expanduser() for name in PIP_FILES], environment=environment)
+
+
 def pip_configuration(*, files: list[Path], bundle: bool, environment: Mapping[str, str] = os.environ) -> str:
     """Write down how this machine's pip reaches its index, from its files and its environment.
 
@@ -148,6 +153,15 @@ def pip_configuration(*, files: list[Path], bundle: bool, environment: Mapping[s
     environment
         Environment variables, which win over files.
     """
+    settings = _pip_settings(files=files, environment=environment)
+    if bundle:
+        settings["cert"] = BUNDLE
+    # configparser's multi-line values need their continuation lines indented.
+    lines = [f"{name} = {value.replace(chr(10), chr(10) + '    ')}" for name, value in sorted(settings.items())]
+    return "\n".join(["[global]", *lines, ""])
+
+
+def _pip_settings(*, files: list[Path], environment: Mapping[str, str]) -> dict[str, str]:
     parser = configparser.ConfigParser(interpolation=None, strict=False)
     parser.read(files)
     found = dict(parser["global"]) if parser.has_section("global") else {}
@@ -156,8 +170,4 @@ def pip_configuration(*, files: list[Path], bundle: bool, environment: Mapping[s
         value = environment.get(f"PIP_{name.upper().replace('-', '_')}")
         if value:
             settings[name] = value
-    if bundle:
-        settings["cert"] = BUNDLE
-    # configparser's multi-line values need their continuation lines indented.
-    lines = [f"{name} = {value.replace(chr(10), chr(10) + '    ')}" for name, value in sorted(settings.items())]
-    return "\n".join(["[global]", *lines, ""])
+    return settings

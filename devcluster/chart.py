@@ -45,6 +45,23 @@ def values(images: Images) -> dict[str, str]:
     return found
 
 
+def index_arguments(*, settings: Mapping[str, str], bundle: Path | None) -> tuple[str, ...]:
+    """Have builds of environments reach the package index as this machine's pip does.
+
+    Parameters
+    ----------
+    settings
+        Settings of pip.
+    bundle
+        The machine's certificate authorities.
+    """
+    index = "environments.index"
+    found = [f"--set-string={index}.url={settings['index-url']}"] if "index-url" in settings else []
+    extra = settings.get("extra-index-url", "").split()
+    found += [f"--set-string={index}.extraUrls[{number}]={url}" for number, url in enumerate(extra)]
+    return (*found, f"--set-file={index}.ca={bundle}") if bundle else tuple(found)
+
+
 def image_values(prefix: str, reference: str) -> dict[str, str]:
     """Split ``registry:5000/name:tag`` into the values that the chart has for an image.
 
@@ -70,9 +87,9 @@ def upgrade_command(*, helm: Path, values: Mapping[str, str], arguments: tuple[s
     ]
 
 
-def install(*, helm: Path, kubeconfig: Path, values: Mapping[str, str]) -> None:
+def install(*, helm: Path, kubeconfig: Path, values: Mapping[str, str], arguments: tuple[str, ...] = ()) -> None:
     """Install or upgrade; what did not change stays as it is."""
-    command = upgrade_command(helm=helm, values=values)
+    command = upgrade_command(helm=helm, values=values, arguments=arguments)
     environment = {**os.environ, "KUBECONFIG": str(kubeconfig)}
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if result.returncode:

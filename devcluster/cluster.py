@@ -296,7 +296,10 @@ class Cluster:
 
     def _chart_up(self, paths: dict[str, Path], images: chart.Images) -> None:
         with self._progress.step("installing the chart", "chart installed and running"):
-            chart.install(helm=paths["helm"], kubeconfig=self._yard.kubeconfig, values=chart.values(images))
+            index = chart.index_arguments(settings=builders.pip_settings(), bundle=builders.certificates())
+            chart.install(
+                helm=paths["helm"], kubeconfig=self._yard.kubeconfig, values=chart.values(images), arguments=index
+            )
             command = [
                 str(paths["kubectl"]),
                 f"--kubeconfig={self._yard.kubeconfig}",

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 OWN = Path(__file__).resolve().parent / "images"
 SUITE = "bookworm"
-PACKAGES = ("python3", "python3-venv", "ca-certificates", "git")
+PACKAGES = ("python3", "python3-venv", "ca-certificates", "git", "zstd")
 KEPT_ARCHIVES = 3
 UNPACKED_LEFTOVERS = (
     "./var/cache/apt/archives/*.deb",

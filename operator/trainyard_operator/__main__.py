@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import itertools
 import logging
 import os
 import signal
@@ -18,7 +17,6 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
 from urllib.parse import urlsplit
 
 from trainyard_operator import handlers  # isort: skip # noqa: F401 - before kopf: it keeps heavy clients out of memory
@@ -30,6 +28,7 @@ from trainyard_operator.cloud.groups import PacedNodeGroups
 from trainyard_operator.domain import kueue
 from trainyard_operator.domain.job import PodSettings
 from trainyard_operator.gateway.adapters import BookQueues, KubeSources, StoreRunDirectory
+from trainyard_operator.gateway.environments import Environments
 from trainyard_operator.gateway.metrics import GatewayMetrics
 from trainyard_operator.gateway.reviewer import CachedReviewer, KubeTokenReviewer
 from trainyard_operator.gateway.server import Gateway
@@ -42,6 +41,7 @@ from trainyard_operator.kube.errors import ApiError, NotFound
 from trainyard_operator.runtime import discovery
 from trainyard_operator.runtime.controllers import build_controllers
 from trainyard_operator.runtime.ending import see_to_the_end
+from trainyard_operator.runtime.environments import EnvironmentBook, open_environments
 from trainyard_operator.runtime.executor import Executor
 from trainyard_operator.runtime.informer import Informer
 from trainyard_operator.runtime.leader import Leader, LeadershipLost, mark_pod
@@ -55,13 +55,13 @@ from trainyard_operator.runtime.resync import Drift, Resync
 from trainyard_operator.runtime.store import Store
 from trainyard_operator.runtime.watched import PLANNED, POOLS, WATCHED, WORKLOADS, Watched
 from trainyard_operator.settings import Settings, SettingsError
-from trainyard_operator.storage.errors import StoreError
+from trainyard_operator.storage.bucket import make_bucket
 from trainyard_operator.storage.models import copy_version
 from trainyard_operator.storage.runs import erase_run
 from trainyard_operator.storage.store import S3Store
 from trainyard_operator.telemetry.health import Health
 from trainyard_operator.telemetry.inventory import Gauge, gauges
-from trainyard_operator.telemetry.logs import configure_logs
+from trainyard_operator.telemetry.logs import complain, configure_logs
 from trainyard_operator.telemetry.metrics import Metrics
 from trainyard_operator.telemetry.server import serve_telemetry
 
@@ -69,7 +69,6 @@ EXIT_CONFIG = 78
 EXIT_LEADERSHIP = 75
 
 LEASE_BEAT_SECONDS = 30.0
-STORE_RETRY_SECONDS = (1.0, 2.0, 5.0, 15.0, 60.0)
 # Copies of model files are long and few.
 _MODEL_WORKERS = 4
 # A watch that the sweep has to make up for so often in a row is not working.
@@ -103,6 +102,7 @@ class Parts:
     book: QueueBook
     resync: Resync
     memory: Memory
+    environments: EnvironmentBook
     karpenter: bool
     no_kueue: str  # why there are no Workloads to follow
     groups: PacedNodeGroups
@@ -126,7 +126,7 @@ class Process:
     async def run(self) -> None:
         """Lead once it is this process's turn, and clean up behind it."""
         self._listen_to_signals()
-        asyncio.get_running_loop().set_exception_handler(_complain)
+        asyncio.get_running_loop().set_exception_handler(complain)
         self._health = Health(clock=asyncio.get_running_loop().time)
         async with AsyncExitStack() as stack:
             served = await serve_telemetry(metrics=self._metrics, health=self._health, port=self._settings.metrics_port)
@@ -173,6 +173,8 @@ class Process:
         async with asyncio.TaskGroup() as group:
             self._start_workers(parts, tls, group)
             group.create_task(self._resync(parts), name="resync")
+            collecting = parts.environments.keep_collecting(unused_days=self._settings.environments_unused_days)
+            group.create_task(collecting, name="collect-environments")
             missing = self._missing(parts)
             if missing:
                 group.create_task(self._await(client, missing), name="discovery")
@@ -192,7 +194,7 @@ class Process:
             secret_key=settings.s3_secret_key,
         )
         stack.callback(objects.close)
-        making = asyncio.create_task(_make_bucket(objects), name="bucket")
+        making = asyncio.create_task(make_bucket(objects), name="bucket")
         stack.callback(making.cancel)
         store = Store()
         queues = Queues(kinds=PLANNED, clock=asyncio.get_running_loop())
@@ -226,6 +228,9 @@ class Process:
             book=book,
             resync=Resync(client=client, store=store, informer=informer),
             memory=Memory(),
+            environments=open_environments(
+                store=store, objects=objects, settings=settings, changed=informer.environment_changed
+            ),
             karpenter=await discovery.serves(client, NODE_POOL),
             no_kueue=await self._no_kueue(client),
             groups=groups,
@@ -248,12 +253,14 @@ class Process:
 
     async def _serve_pods(self, parts: Parts, tls: ServerTls, stack: AsyncExitStack) -> None:
         live = LiveRuns(store=parts.store, changed=parts.informer.run_changed, now=_now)
+        directory = StoreRunDirectory(parts.store)
         gateway = Gateway(
             reviewer=CachedReviewer(KubeTokenReviewer(parts.client)),
-            runs=StoreRunDirectory(parts.store),
+            runs=directory,
             sources=KubeSources(parts.client),
             queues=BookQueues(parts.book, parts.store),
             live=live,
+            environments=Environments(directory=directory, book=parts.environments, store=parts.objects),
             store=parts.objects,
             metrics=GatewayMetrics(self._metrics.registry),
             input_limit=self._settings.input_size_limit,
@@ -272,6 +279,7 @@ class Process:
             copy=partial(copy_version, parts.objects),
             erase=partial(erase_run, parts.objects),
             groups=parts.groups,
+            environments=parts.environments,
             now=_now,
         )
         pods = PodSettings(
@@ -279,6 +287,7 @@ class Process:
             gateway_url=settings.gateway_url,
             gateway_ca=tls.ca_pem,
             pull_policy=settings.trainer_pull_policy,
+            platform=settings.builds.platform,
             default_requests=settings.run_default_requests,
             disruption_retries=settings.run_disruption_retries,
         )
@@ -288,6 +297,7 @@ class Process:
             client=parts.client,
             objects=parts.objects,
             memory=parts.memory,
+            environments=parts.environments,
             pods=pods,
             catalogue=settings.sizes,
             karpenter=parts.karpenter,
@@ -374,30 +384,6 @@ class Process:
                 log.warning("labelling the own pod failed, trying again: %s", error)
                 await asyncio.sleep(1.0)
                 continue
-            return
-
-
-def _complain(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Report what nobody awaited, but for one thing that is no news.
-
-    kopf leaves the generator of a watch suspended when it is stopped between two events of a burst. asyncio closes it
-    at the very end, and says that the block inside it does not take that well; nothing is left to go wrong then.
-    """
-    if "asyncgen" in context:
-        log.debug("%s", context.get("message"))
-    else:
-        loop.default_exception_handler(context)
-
-
-async def _make_bucket(objects: S3Store) -> None:
-    """Create the bucket where it is missing; the operator starts without it, runs wait for it."""
-    for attempt in itertools.count():
-        try:
-            await objects.ensure_bucket()
-        except StoreError as error:
-            log.warning("the bucket is not usable yet: %s: %s", type(error).__name__, error)
-            await asyncio.sleep(STORE_RETRY_SECONDS[min(attempt, len(STORE_RETRY_SECONDS) - 1)])
-        else:
             return
 
 

@@ -7,12 +7,16 @@ import socket
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from platform import machine
 from typing import Any
 
 from trainyard_operator.api.quantities import memory_bytes
 from trainyard_operator.api.sizes import Catalogue
+from trainyard_operator.domain.environment_build import BuildSettings
 
 PREFIX = "TRAINYARD_"
+# Kubernetes' words for machines.
+_PLATFORMS = {"x86_64": "amd64", "aarch64": "arm64"}
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
@@ -50,6 +54,12 @@ class Settings:
     sizes: Catalogue = field(default_factory=Catalogue)
     # Whether runs may be handed to Kueue, which takes rights on its Workloads.
     kueue_enabled: bool = False
+    builds: BuildSettings = field(default_factory=BuildSettings)
+    # A folder of files that say where packages come from; see runtime.index.
+    index_folder: str = "/etc/trainyard/index"
+    # A lock file of what the trainer image has, baked into the operator's own.
+    trainer_packages: str = "/opt/trainyard/trainer-packages.txt"
+    environments_unused_days: int = 30
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
@@ -90,6 +100,10 @@ class Settings:
             input_size_limit=read.memory("INPUT_SIZE_LIMIT", default="50Gi"),
             sizes=read.sizes("SIZES"),
             kueue_enabled=read.choice("KUEUE_ENABLED", ("true", "false"), default="false") == "true",
+            builds=read.builds(),
+            index_folder=read.text("INDEX_FOLDER", default="/etc/trainyard/index"),
+            trainer_packages=read.text("TRAINER_PACKAGES", default="/opt/trainyard/trainer-packages.txt"),
+            environments_unused_days=int(read.number("ENVIRONMENTS_UNUSED_DAYS", default=30, least=1, most=36500)),
         )
 
 
@@ -136,6 +150,25 @@ class _Reader:
             return Catalogue.parse(json.loads(self.text(name, default="{}")))
         except ValueError as error:
             raise SettingsError(f"{PREFIX}{name}: {error}: mend the chart's value sizes") from None
+
+    def builds(self) -> BuildSettings:
+        given = self.json("BUILDS", default={})
+        return BuildSettings(
+            platform=_PLATFORMS.get(machine(), machine()),
+            resources=given.get("resources") or {},
+            node_selector=given.get("nodeSelector") or {},
+            tolerations=given.get("tolerations") or (),
+            timeout_seconds=int(self.number("BUILDS_TIMEOUT_SECONDS", default=1800, least=10, most=86400)),
+        )
+
+    def json(self, name: str, *, default: dict[str, Any]) -> dict[str, Any]:
+        try:
+            found: Any = json.loads(self.text(name, default=json.dumps(default)))
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise SettingsError(f"{PREFIX}{name} must be a JSON object")
+        return found
 
     def quantities(self, name: str) -> dict[str, str]:
         value = self.text(name, default="{}")

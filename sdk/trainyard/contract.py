@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import signal
 import unicodedata
 from pathlib import PurePosixPath
@@ -32,6 +33,9 @@ SECRETS_DIR: Final = "/var/run/secrets/trainyard-spec"
 CLAIMS_DIR: Final = "/claims"
 OUTPUTS: Final = "outputs"
 CHECKPOINT_DIR: Final = "/checkpoint"
+# The packages of a run. A build makes them at this very path, since scripts that come with packages name it.
+ENVIRONMENT_DIR: Final = "/trainyard/env"
+TOOLS_DIR: Final = "/trainyard/tools"
 
 # Environment of a training pod.
 ENV_GATEWAY: Final = "TRAINYARD_GATEWAY"  # https://host:port
@@ -79,6 +83,7 @@ TRAIN_LOG: Final = "logs/train.log"
 LOG_PARTS: Final = "logs/train/"
 PREPARE_LOG: Final = "logs/prepare.log"
 RUN_MANIFEST_SCHEMA: Final = "trainyard.dev/run-manifest/v1"
+ENVIRONMENT_MANIFEST_SCHEMA: Final = "trainyard.dev/environment-manifest/v1"
 MODEL_MANIFEST_SCHEMA: Final = "trainyard.dev/model-manifest/v1"
 
 SIGNAL_BASE: Final = 128
@@ -171,6 +176,48 @@ class RunInput(TypedDict):
     claim: NotRequired[str]  # the folder below the claim's top
 
 
+class PackGrant(TypedDict):
+    """The packages of a run's environment: a tar.zst of `ENVIRONMENT_DIR`."""
+
+    url: str
+    sha256: str
+    bytes: int
+
+
+class IndexSettings(TypedDict):
+    """Where packages come from: addresses with their credentials in them, and whom to trust (PEM, or empty)."""
+
+    url: str
+    extraUrls: list[str]
+    ca: str
+
+
+class BuildDocument(TypedDict):
+    """What the pod of an environment's build is told: the answer to the grant ``{"op": "build"}``."""
+
+    hash: str
+    requirements: list[str]
+    index: IndexSettings
+    built: bool  # by an earlier pod: nothing is left to do
+
+
+class PackFile(TypedDict):
+    """The pack that a build saved; `path` is below the environment's own folder."""
+
+    path: str
+    sha256: str
+    bytes: int
+
+
+class EnvironmentManifest(TypedDict):
+    """`manifest.json` of an environment's build, written last; without a pack its image has all packages."""
+
+    schema: str
+    hash: str
+    pack: PackFile | None
+    packages: list[str]
+
+
 class RunDocument(TypedDict):
     """What a pod is told of its run: the answer to the grant ``{"op": "run"}``."""
 
@@ -183,6 +230,7 @@ class RunDocument(TypedDict):
     source: SourceGrant
     inputs: list[RunInput]
     checkpoint: int | None  # the attempt whose checkpoint this one goes on from
+    environment: NotRequired[PackGrant]
 
 
 class FileGrant(TypedDict):
@@ -304,6 +352,16 @@ def check_relative_path(path: str, *, what: str = "path", empty: bool = False) -
     if any(part in {"", ".", ".."} for part in parts):
         raise InvalidPathError(f"{what} is {path!r}: '..', '.' and empty parts are not allowed, it must stay inside")
     return str(PurePosixPath(path)) + ("/" if path.endswith("/") else "")
+
+
+def pack_path(sha256: str) -> str:
+    """Return what a pack is called: by its digest, so that two builds at once never write the same file."""
+    return f"pack-{sha256[:16]}.tar.zst"
+
+
+def is_pack(path: str) -> bool:
+    """Return whether `path` is one that `pack_path` gives."""
+    return re.fullmatch(r"pack-[0-9a-f]{16}\.tar\.zst", path) is not None
 
 
 def encode_metric(value: float) -> MetricValue:

@@ -59,7 +59,13 @@ def test_the_operator_uses_every_right_it_has_and_asks_for_no_other(yard: Yard, 
 
 @pytest.fixture
 def a_whole_run(yard: Yard, configure):
-    """Have every part of the operator at work once: a pool that grows and goes, a ConfigMap's source, model, events."""
+    """Have every part of the operator at work once: a pool that grows and goes, a ConfigMap's source, model, events.
+
+    The second run whose packages cannot be had has the build that failed for the first one removed.
+    """
+    for _ in range(2):
+        failed = yard.apply(training_job(scripts.FINE, environment={"pip": ["tabulate==0.0.0"]}))
+        assert yard.wait_for_end(failed)["status"]["phase"] == "Failed"
     # A machine that never comes up is given back; until then the operator asks what the provider says.
     configure(boot="fail")
     for obj in (

@@ -26,11 +26,14 @@ from trainyard_operator.api.names import (
     TRAINING_JOB_LABEL,
 )
 from trainyard_operator.api.sizes import Catalogue
+from trainyard_operator.domain.environment_build import BuildSettings
 from trainyard_operator.domain.job import PodSettings
 from trainyard_operator.kube.client import KubeClient
 from trainyard_operator.kube.connection import from_kubeconfig
 from trainyard_operator.runtime.controllers import build_controllers
+from trainyard_operator.runtime.environments import EnvironmentBook
 from trainyard_operator.runtime.executor import Executor
+from trainyard_operator.runtime.index import Index
 from trainyard_operator.runtime.informer import Informer
 from trainyard_operator.runtime.memory import Memory
 from trainyard_operator.runtime.prime import prime
@@ -101,14 +104,20 @@ async def live(client: KubeClient, objects: S3Store, lifetime: Lifetime) -> None
     informer = Informer(store=store, book=book, queues=queues)
     mortal_client = Mortal(client, lifetime=lifetime, writes={"create", "patch", "patch_status"})
     mortal_objects = Mortal(objects, lifetime=lifetime, writes={"put", "copy"})
+    environments = EnvironmentBook(
+        store=store, objects=mortal_objects, settings=BuildSettings(), trainer_image="trainer:1", bucket="trainyard",
+        index=Index,
+    )  # fmt: skip
     executor = Executor(
         client=mortal_client, store=store, informer=informer, memory=memory,
-        copy=partial(copy_version, mortal_objects), erase=partial(erase_run, mortal_objects), groups=FakeGroups(), now=partial(datetime.now, UTC),
+        copy=partial(copy_version, mortal_objects), erase=partial(erase_run, mortal_objects), groups=FakeGroups(),
+        environments=environments, now=partial(datetime.now, UTC),
     )  # fmt: skip
     pods = PodSettings(trainer_image="trainer:1", gateway_url="https://gateway:8443", gateway_ca="PEM")
     controllers = build_controllers(
-        store=store, book=book, client=mortal_client, objects=mortal_objects, memory=memory, pods=pods,
-        catalogue=Catalogue(), karpenter=False, no_kueue="", groups=FakeGroups(), bucket="trainyard",
+        store=store, book=book, client=mortal_client, objects=mortal_objects, memory=memory,
+        environments=environments, pods=pods, catalogue=Catalogue(), karpenter=False, no_kueue="",
+        groups=FakeGroups(), bucket="trainyard",
     )  # fmt: skip
     await prime(client=client, informer=informer, watched=WATCHED)
     reconcilers = [

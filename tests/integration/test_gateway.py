@@ -19,13 +19,17 @@ from yarl import URL
 from trainyard.contract import TOKEN_AUDIENCE
 from trainyard.transfer import GatewayClient, GatewayRefused
 from trainyard_operator.api.names import ATTEMPT_LABEL, CONFIG_MAP, JOB, POD, SECRET, TRAINING_JOB, Kind, job_name
+from trainyard_operator.domain.environment_build import BuildSettings
 from trainyard_operator.gateway.adapters import KubeSources, StoreRunDirectory
+from trainyard_operator.gateway.environments import Environments
 from trainyard_operator.gateway.metrics import GatewayMetrics
 from trainyard_operator.gateway.reviewer import CachedReviewer, KubeTokenReviewer
 from trainyard_operator.gateway.server import Gateway
 from trainyard_operator.gateway.tls import load_tls
 from trainyard_operator.kube.client import KubeClient, list_all
 from trainyard_operator.kube.connection import from_kubeconfig
+from trainyard_operator.runtime.environments import EnvironmentBook
+from trainyard_operator.runtime.index import Index
 from trainyard_operator.runtime.store import Store
 from trainyard_operator.storage.store import S3Store
 
@@ -147,12 +151,22 @@ async def yard(control_plane: ControlPlane, versitygw: ObjectServer) -> AsyncIte
         store, board, clock = Store(), Board(), Seconds()
         await client.create(NAMESPACE, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
         tls = await load_tls(client, namespace=namespace, secret="tls", names=[])
+        directory = StoreRunDirectory(store, clock=clock)
+        book = EnvironmentBook(
+            store=store,
+            objects=objects,
+            settings=BuildSettings(),
+            trainer_image="trainer:1",
+            bucket="trainyard",
+            index=Index,
+        )
         gateway = Gateway(
             reviewer=CachedReviewer(KubeTokenReviewer(client)),
-            runs=StoreRunDirectory(store, clock=clock),
+            runs=directory,
             queues=None,
             sources=KubeSources(client),
             live=board,
+            environments=Environments(directory=directory, book=book, store=objects),
             store=objects,
             metrics=GatewayMetrics(CollectorRegistry()),
             input_limit=50 << 30,

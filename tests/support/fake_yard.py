@@ -169,6 +169,7 @@ class FakeGateway:
 
     store: FakeStore
     run: dict[str, Any] = field(default_factory=dict)
+    build: dict[str, Any] = field(default_factory=dict)
     inputs: dict[str, list[list[dict[str, Any]]]] = field(default_factory=dict)  # pages of {path, key, bytes}
     checkpoints: dict[int, list[dict[str, Any]]] = field(default_factory=dict)  # by attempt: answers to come
     refusals: dict[str, tuple[int, dict[str, Any]]] = field(default_factory=dict)  # by op
@@ -204,7 +205,13 @@ class FakeGateway:
             if "git" in source:
                 return {**self.run, "source": source}
             key = source.pop("key")
-            return {**self.run, "source": {**source, "url": self.sign(key)}}
+            environment = {}
+            if "environment" in self.run:
+                pack = {**self.run["environment"]}
+                environment = {"environment": {**pack, "url": self.sign(pack.pop("key"))}}
+            return {**self.run, "source": {**source, "url": self.sign(key)}, **environment}
+        if op == "build":
+            return self.build
         if op == "input":
             pages = self.inputs[request["name"]]
             number = int(request["after"] or 0)

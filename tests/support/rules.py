@@ -154,8 +154,8 @@ def _rerun(of: str = "first", **over: object) -> JsonObject:
     return make(TRAINING_JOB, {"rerunOf": of, **over})
 
 
-def _variable(name: str) -> JsonObject:
-    return training_job(environment={"variables": [{"name": name}]})
+def _variable(name: str, **over: object) -> JsonObject:
+    return training_job(environment={"variables": [{"name": name, **over}]})
 
 
 def _model(path: str = "outputs/m.pkl", **over: object) -> JsonObject:
@@ -177,6 +177,7 @@ _TWO_MODELS = training_job(
     models=[{"name": "n", "path": "outputs/n"}, {"name": "m", "path": "outputs/m.pkl", "tags": {"a": "b"}}]
 )
 _OTHER_TAG = training_job(models=[{"name": "m", "path": "outputs/m.pkl", "tags": {"a": "c"}}])
+_KEY = {"name": "secrets", "key": "a"}
 _CODE = {"configMapRef": {"name": "code"}}
 _SELECTOR = "spec.provider.existing.nodeSelector"
 _TOLERATIONS = "spec.provider.existing.tolerations[]"
@@ -273,6 +274,33 @@ CASES = [
     *(
         _of_job("spec.inputs[].datastore.path", 0, _input(good), _input(bad))
         for good, bad in (("", "/"), ("mnist/", "../other/"), ("a..b", "a/../../b"), ("a/b", "a//b"), ("a.b", "./a"))
+    ),
+    _of_job(
+        "spec.environment.variables[]",
+        0,
+        _variable("A", secretKeyRef=_KEY),
+        _variable("A", secretKeyRef=_KEY, value=""),
+    ),
+    _of_job(
+        "spec",
+        18,
+        training_job(environment={"requirements": "train.py"}),
+        training_job(environment={"requirements": "requirements.txt"}),
+    ),
+    _of_job(
+        "spec",
+        19,
+        training_job(source=_CODE, environment={"requirements": "a.txt"}),
+        training_job(source=_CODE, environment={"requirements": "sub/a.txt"}),
+    ),
+    *(
+        _of_job(
+            "spec",
+            20,
+            training_job(source=source, environment={"pip": ["tomli"]}),
+            training_job(source=source, environment={"requirements": "a.txt"}),
+        )
+        for source in (_archive()["spec"]["source"], _git()["spec"]["source"])
     ),
     _of_job("spec.environment.variables[].name", 0, _variable("MY_TRAINYARD_CA"), _variable("TRAINYARD_CA")),
     _of_job(

@@ -42,6 +42,8 @@ _OTHER_SOURCES = st.one_of(
     st.fixed_dictionaries({"archive": st.fixed_dictionaries({"path": _PATHS, "sha256": _DIGESTS})}),
     st.fixed_dictionaries({"git": st.fixed_dictionaries({"url": _URLS, "revision": _NAMES, "path": _FOLDERS})}),
 )
+_REQUIREMENTS = st.builds("{}{}".format, _NAMES, st.sampled_from(["", "==1.0", ">=2,<3", "[extra]~=1.4", " != 2"]))
+
 _EKS = st.fixed_dictionaries(
     {
         "clusterName": _NAMES,
@@ -200,7 +202,23 @@ def _obey_training_job_rules(spec: JsonObject, data: st.DataObject) -> JsonObjec
     environment = spec.get("environment", {})
     if "variables" in environment:
         fine = [item for item in environment["variables"] if not item["name"].startswith("TRAINYARD_")]
+        for item in fine:
+            given = [name for name in ("value", "secretKeyRef", "configMapKeyRef") if name in item]
+            kept = data.draw(st.sampled_from(given)) if given else None
+            for name in given:
+                if name != kept:
+                    del item[name]
         environment["variables"] = fine
+    if "pip" in environment:
+        environment["pip"] = data.draw(st.lists(_REQUIREMENTS, max_size=_MOST))
+    if "requirements" in environment:
+        files = sorted(spec["source"].get("inline", {}))
+        if "configMapRef" in spec["source"]:
+            files = ["requirements.txt"]
+        if files:
+            environment["requirements"] = data.draw(st.sampled_from(files))
+        else:
+            del environment["requirements"]
     resources = spec.get("resources", {})
     if "limits" in resources and "requests" in resources:
         del resources[data.draw(st.sampled_from(["limits", "requests"]))]

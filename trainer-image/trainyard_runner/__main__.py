@@ -1,4 +1,4 @@
-"""``runner.pyz prepare`` and ``runner.pyz execute``: the two commands of a training pod."""
+"""The commands of pods: ``prepare`` and ``execute`` of a run's; ``tools``, ``build`` and ``pack`` of a build's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import NoReturn
 
 from trainyard_runner.layout import Layout
 
-USAGE = "usage: runner.pyz prepare|execute (inside a training pod, where the operator calls it)"
+# The container in whose name each command speaks.
+CONTAINERS = {"prepare": "prepare", "execute": "train", "tools": "tools", "build": "build", "pack": "pack"}
+USAGE = f"usage: runner.pyz {'|'.join(CONTAINERS)} (inside a training pod, where the operator calls it)"
 
 
 def run(command: str, *, layout: Layout) -> int:
@@ -19,9 +21,11 @@ def run(command: str, *, layout: Layout) -> int:
             from trainyard_runner.prepare import prepare  # noqa: PLC0415 - `execute` starts sooner without it
 
             return prepare(layout=layout, environ=os.environ, archive=Path(sys.argv[0]))
-        from trainyard_runner.execute import execute  # noqa: PLC0415
+        if command == "execute":
+            from trainyard_runner.execute import execute  # noqa: PLC0415
 
-        return execute(layout=layout, environ=os.environ)
+            return execute(layout=layout, environ=os.environ)
+        return _build(command, layout=layout)
     except Exception as error:  # noqa: BLE001 - the last place that can still say what happened
         return _broken(command, error, layout)
 
@@ -29,13 +33,22 @@ def run(command: str, *, layout: Layout) -> int:
 def main() -> NoReturn:
     """Run the command of the command line."""
     arguments = sys.argv[1:]
-    if arguments not in (["prepare"], ["execute"]):
+    if len(arguments) != 1 or arguments[0] not in CONTAINERS:
         sys.exit(USAGE)
     code = run(arguments[0], layout=Layout())
     sys.stdout.flush()
     sys.stderr.flush()
     # Threads that still wait for somebody who is away must not hold up the end.
     os._exit(code)
+
+
+def _build(command: str, *, layout: Layout) -> int:
+    from trainyard_runner.build import build, tools  # noqa: PLC0415
+    from trainyard_runner.pack import pack  # noqa: PLC0415
+
+    if command == "tools":
+        return tools(layout=layout, archive=Path(sys.argv[0]))
+    return build(layout=layout, environ=os.environ) if command == "build" else pack(layout=layout, environ=os.environ)
 
 
 def _broken(command: str, error: Exception, layout: Layout) -> int:
@@ -45,9 +58,12 @@ def _broken(command: str, error: Exception, layout: Layout) -> int:
 
     traceback.print_exc()
     message = f"the runner itself failed, please report this: {type(error).__name__}: {error}"
-    container = {"prepare": "prepare", "execute": "train"}[command]
     document = termination(
-        container=container, reason="RunFailed", message=message, exit_code=1, log_tail=traceback.format_exc()[-2048:]
+        container=CONTAINERS[command],
+        reason="RunFailed",
+        message=message,
+        exit_code=1,
+        log_tail=traceback.format_exc()[-2048:],
     )
     write_termination(layout.termination_log, document)
     return 1

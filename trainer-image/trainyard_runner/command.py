@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from trainyard.contract import ENV_CHECKPOINT_DIR, ENV_METRICS_FILE, ENV_OUTPUTS
 from trainyard_runner.cgroup import thread_variables
+from trainyard_runner.environment import environment_variables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +25,7 @@ def environment_of(*, environ: Mapping[str, str], layout: Layout) -> dict[str, s
     path = environ.get("PYTHONPATH")
     return {
         **environ,
+        **environment_variables(environ, layout=layout),
         **thread_variables(environ, root=layout.cgroup),
         "PYTHONPATH": f"{layout.library}:{path}" if path else str(layout.library),
         "PYTHONUNBUFFERED": "1",

@@ -15,6 +15,8 @@ class Layout:
     home: Path = Path(contract.HOME)
     library: Path = Path(contract.LIBRARY_DIR)
     run_file: Path = Path(contract.RUN_FILE)
+    environment: Path = Path(contract.ENVIRONMENT_DIR)
+    tools: Path = Path(contract.TOOLS_DIR)
     work: Path = Path(contract.WORK_DIR)
     inputs: Path = Path(contract.INPUTS_DIR)
     checkpoint: Path = Path(contract.CHECKPOINT_DIR)
@@ -34,6 +36,21 @@ class Layout:
     def archive(self) -> Path:
         """The runner itself, as `prepare` leaves it for `execute`."""
         return self.library / "runner.pyz"
+
+    @property
+    def uv(self) -> Path:
+        """What builds of environments install with."""
+        return self.tools / "uv"
+
+    @property
+    def built_file(self) -> Path:
+        """What `build` leaves for `pack`."""
+        return self.home / "built.json"
+
+    @property
+    def pack_file(self) -> Path:
+        """The packages of an environment in one file."""
+        return self.home / "pack.tar.zst"
 
     @property
     def metrics_file(self) -> Path:

@@ -13,6 +13,7 @@ from trainyard import contract
 from trainyard.patience import TransferError
 from trainyard.transfer import GatewayRefused
 from trainyard_runner.checkpoint import restore
+from trainyard_runner.environment import RestoreError, restore_packages
 from trainyard_runner.gateway import Clients
 from trainyard_runner.inputs import InputError, InputFetcher
 from trainyard_runner.journal import journaled, save_journal
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 CONTAINER = "prepare"
 # What the gateway may give as the reason for having no run for this pod. Every other refusal is about the pod itself.
-_REASONS_OF_RUN = frozenset({"SourceInvalid", "InputNotFound", "InputFailed"})
+_REASONS_OF_RUN = frozenset({"SourceInvalid", "InputNotFound", "InputFailed", "EnvironmentNotRestored"})
 
 
 def prepare(*, layout: Layout, environ: Mapping[str, str], archive: Path) -> int:
@@ -49,7 +50,7 @@ def _prepare(*, layout: Layout, environ: Mapping[str, str], archive: Path) -> in
     try:
         install_runner(archive, layout)
         _fetch(layout, environ)
-    except (SourceError, InputError) as error:
+    except (SourceError, InputError, RestoreError) as error:
         return _failed(layout, reason=error.reason, message=str(error))
     except GatewayRefused as error:
         reason = error.reason if error.reason in _REASONS_OF_RUN else "RunFailed"
@@ -88,6 +89,7 @@ def _fetch(layout: Layout, environ: Mapping[str, str]) -> None:
     keeper = SourceKeeper(clients=clients, layout=layout, say=words.say)
     source = keeper.fetch(document["source"])
     check_entry_script(layout.work, document["entryScript"])
+    restore_packages(document, clients=clients, layout=layout)
     inputs = InputFetcher(clients=clients, layout=layout, say=words.say)
     for wanted in document["inputs"]:
         inputs.fetch(wanted)
@@ -97,6 +99,7 @@ def _fetch(layout: Layout, environ: Mapping[str, str]) -> None:
         layout.restored.write_text(json.dumps(restored))
     # The script can read this file, and has no use for a way into the object store.
     kept = {**document, "source": {**source, "url": ""}}
+    kept.pop("environment", None)
     layout.run_file.write_text(json.dumps(kept))
 
 

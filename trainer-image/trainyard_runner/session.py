@@ -159,7 +159,7 @@ class Session:
             metrics=metrics,
             outputs=outputs,
             warnings=self._warnings.listed(),
-            environment=software(),
+            environment=software(environment=self._layout.environment),
         )
         record = self._metrics.record
         if record.tags:

@@ -14,11 +14,15 @@ LIBRARIES = ("scikit-learn", "numpy", "scipy", "joblib", "pandas", "torch", "xgb
 _DIST_INFO = re.compile(r"(?P<name>[^-]+)-(?P<version>[^-]+)\.dist-info")
 
 
-def software(*, executable: Path | None = None) -> dict[str, str]:
-    """Return versions by name: ``python``, ``platform`` and those of `LIBRARIES` that are installed."""
+def software(*, executable: Path | None = None, environment: Path | None = None) -> dict[str, str]:
+    """Return versions by name: ``python``, ``platform`` and those of `LIBRARIES` that are installed.
+
+    What is in `environment`, where there is one, hides what the image has, as it does for the script.
+    """
     system = os.uname()
     found = {"python": sys.version.split()[0], "platform": f"{system.sysname}-{system.machine}"}
-    for folder in _package_folders(executable or Path(sys.executable)):
+    own = sorted(environment.glob("lib/python3*/site-packages")) if environment is not None else []
+    for folder in [*own, *_package_folders(executable or Path(sys.executable))]:
         for name, version in _installed(folder).items():
             if name in LIBRARIES:
                 found.setdefault(name, version)

@@ -52,10 +52,16 @@ TOKEN_REVIEW: Final = Kind(
     group="authentication.k8s.io", version="v1", plural="tokenreviews", kind="TokenReview", namespaced=False
 )
 
-# On a run's Job and pod. The uid is what the operator selects by: a name may be used again, a uid never.
+# On a run's Job and pod. The uid is what the operator selects by: a name may be used again, a uid never. The builds of
+# environments, which belong to many runs, have their environment's name there, to be followed as well.
 RUN_UID_LABEL: Final = f"{GROUP}/run-uid"
 TRAINING_JOB_LABEL: Final = f"{GROUP}/training-job"
 EXPERIMENT_LABEL: Final = f"{GROUP}/experiment"
+# On a build's Job and pod: the environment's name. What is to be built is in the Job's annotation, as JSON.
+ENVIRONMENT_LABEL: Final = f"{GROUP}/environment"
+ENVIRONMENT_ANNOTATION: Final = f"{GROUP}/environment"
+# On a run's Job: the hash of the environment that its pod gets.
+ENVIRONMENT_HASH_ANNOTATION: Final = f"{GROUP}/environment-hash"
 COMPUTE_CLUSTER_LABEL: Final = f"{GROUP}/compute-cluster"
 ATTEMPT_LABEL: Final = f"{GROUP}/attempt"
 # On a Job that the operator has stopped for good: why. It is written with the same patch that suspends the Job.

@@ -26,6 +26,7 @@ class Phase(Word):
     """`status.phase` of a TrainingJob: for people; programs should read the conditions."""
 
     PENDING = "Pending", "No pod yet: something that the run needs is missing, or its Job was just created."
+    PREPARING = "Preparing", "The run's environment is being built; that happens once for all runs that need the same."
     QUEUED = "Queued", "The run waits in its cluster's queue, where `status.queue` says its place, or for Kueue."
     PROVISIONING = "Provisioning", "A pod exists; it waits for a node, or fetches its image, source and inputs."
     RUNNING = "Running", "The entry script is running."
@@ -45,6 +46,10 @@ class TrainingJobCondition(Word):
     FAILED = "Failed", "True once the run has ended without success; the reason says what went wrong."
     CANCELED = "Canceled", "True once the run was stopped because of `spec.cancel`."
     SUSPENDED = "Suspended", "Present, and True, only while `spec.suspend` keeps the run from going on."
+    ENVIRONMENT_READY = (
+        "EnvironmentReady",
+        "True once the packages of `spec.environment` are there; only on runs that ask for packages.",
+    )
     ADMITTED = "Admitted", "True once the run's cluster, or Kueue, has let it in; False while it waits in the queue."
     DATA_DELETED = (
         "DataDeleted",
@@ -73,6 +78,11 @@ class TrainingJobReason(Word):
         "ExceedsClusterSize",
         "The run asks for more than a node of its cluster has, or the cluster may have no nodes at all.",
     )
+    ENVIRONMENT_BUILDING = (
+        "EnvironmentBuilding",
+        "The packages of `spec.environment` are being installed and kept; the message says how far that is.",
+    )
+    ENVIRONMENT_READY = "EnvironmentReady", "The packages of `spec.environment` are there."
     QUEUE_PAUSED = "QueuePaused", "The cluster lets no run in, because its `spec.queue.paused` is set."
     CLUSTER_DELETING = "ClusterDeleting", "The ComputeCluster is being deleted and lets no run in."
     WAITING_FOR_TURN = "WaitingForTurn", "Other runs are before it in the cluster's queue; the message says how many."
@@ -106,6 +116,14 @@ class TrainingJobReason(Word):
 
     COMPLETED = "Completed", "The run ended with success."
     INVALID_SPEC = "InvalidSpec", "The spec says something that cannot work; the message names the field and the fix."
+    ENVIRONMENT_BUILD_FAILED = (
+        "EnvironmentBuildFailed",
+        "The packages of `spec.environment` could not be installed; the message repeats what the resolver says.",
+    )
+    ENVIRONMENT_NOT_RESTORED = (
+        "EnvironmentNotRestored",
+        "The packages that had been kept could not be brought into the run's pod.",
+    )
     SOURCE_INVALID = "SourceInvalid", "The source cannot be used, or it does not contain the entry script."
     INPUT_NOT_FOUND = "InputNotFound", "Nothing is where an input's field says."
     INPUT_FAILED = (
@@ -142,6 +160,14 @@ class TrainingJobReason(Word):
     )
     JOB_DELETED = "JobDeleted", "Somebody deleted the run's Job before it had ended."
     RUN_FAILED = "RunFailed", "The run ended without saying why; its pod and log may tell more."
+
+
+class EnvironmentState(Word):
+    """`status.environment.state` of a TrainingJob that asks for packages."""
+
+    BUILDING = "Building", "The packages are being installed."
+    READY = "Ready", "The packages are there, from a build or in the image."
+    FAILED = "Failed", "The packages could not be installed."
 
 
 class ComputeClusterCondition(Word):

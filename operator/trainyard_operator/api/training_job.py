@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from trainyard.contract import OUTPUTS, arguments_of
+from trainyard_operator.api.environment import EnvironmentSpec
 from trainyard_operator.api.fields import (
     MAX_DESCRIPTION,
     MAX_MODEL_NAME,
@@ -46,13 +47,6 @@ MAX_PARAMETERS: Final = 100
 MAX_ARGUMENTS: Final = 100
 MAX_ARGUMENT: Final = 4096
 MAX_PATH: Final = 1024
-IMAGE: Final = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._:/@-]*$")
-MAX_IMAGE: Final = 512
-VARIABLE_NAME: Final = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
-MAX_VARIABLE_NAME: Final = 256
-MAX_VARIABLE: Final = 8192
-MAX_VARIABLES: Final = 100
-RESERVED_VARIABLES: Final = "TRAINYARD_"
 QUANTITIES: Final = {"cpu": CPU, "memory": MEMORY, "ephemeral-storage": MEMORY}
 MAX_QUANTITY: Final = 24
 MAX_MODELS: Final = 16
@@ -98,8 +92,7 @@ class TrainingJobSpec:
     parameters: Mapping[str, Scalar]
     arguments: tuple[str, ...]
     inputs: tuple[InputSpec, ...]
-    image: str | None
-    variables: Mapping[str, str]
+    environment: EnvironmentSpec
     requests: Mapping[str, str]
     limits: Mapping[str, str]
     models: tuple[ModelSpec, ...]
@@ -136,7 +129,8 @@ class TrainingJobSpec:
             raise SpecError("spec", "must have exactly one of source and rerunOf", "remove one, or add one")
         source = SourceSpec.parse(fields["source"]) if rerun_of is None else None
         inputs = read_inputs(fields.get("inputs"))
-        environment = read_object(fields.get("environment"), "spec.environment")
+        environment = EnvironmentSpec.parse(fields.get("environment"))
+        _check_requirements_file(environment, source)
         resources = read_object(fields.get("resources"), "spec.resources")
         return cls(
             experiment=_read_experiment(fields.get("experiment")),
@@ -148,10 +142,7 @@ class TrainingJobSpec:
             parameters=_read_parameters(fields.get("parameters")),
             arguments=_read_arguments(fields.get("arguments"), inputs),
             inputs=inputs,
-            image=read_optional_text(
-                environment.get("image"), "spec.environment.image", at_most=MAX_IMAGE, pattern=IMAGE
-            ),
-            variables=_read_variables(environment.get("variables")),
+            environment=environment,
             requests=_read_amounts(resources.get("requests"), "spec.resources.requests"),
             limits=_read_amounts(resources.get("limits"), "spec.resources.limits"),
             models=_read_models(fields.get("models")),
@@ -225,19 +216,20 @@ def _read_arguments(value: object, inputs: tuple[InputSpec, ...]) -> tuple[str, 
     return tuple(arguments)
 
 
-def _read_variables(value: object) -> Mapping[str, str]:
-    variables: dict[str, str] = {}
-    for index, item in enumerate(read_list(value, "spec.environment.variables", at_most=MAX_VARIABLES)):
-        field = f"spec.environment.variables[{index}]"
-        entry = read_object(item, field)
-        name = read_text(entry.get("name"), f"{field}.name", at_most=MAX_VARIABLE_NAME, pattern=VARIABLE_NAME)
-        if name in variables:
-            raise SpecError(f"{field}.name", f"is {name!r} a second time", "remove one of them")
-        if name.startswith(RESERVED_VARIABLES):
-            raise SpecError(f"{field}.name", f"is {name!r}", f"{RESERVED_VARIABLES}… is taken; choose another name")
-        text = entry.get("value")
-        variables[name] = read_text("" if text is None else text, f"{field}.value", at_most=MAX_VARIABLE)
-    return variables
+def _check_requirements_file(environment: EnvironmentSpec, source: SourceSpec | None) -> None:
+    file, field = environment.requirements, "spec.environment.requirements"
+    # Without a source the run repeats another one, and gets the packages that that one had.
+    if file is None or source is None:
+        return
+    if source.archive is not None or source.git is not None:
+        kind = "archive" if source.archive is not None else "git"
+        fix = "list the packages in spec.environment.pip instead"
+        raise SpecError(field, f"is {file!r}, which cannot be a file of spec.source.{kind}", fix)
+    if source.inline_files is not None and file not in source.inline_files:
+        names = ", ".join(sorted(source.inline_files))
+        raise SpecError(field, f"is {file!r}, which is not in spec.source.inline", f"the files there are {names}")
+    if source.config_map is not None and "/" in file:
+        raise SpecError(field, f"is {file!r}", "keys of a ConfigMap have no '/'; give the key alone")
 
 
 def _read_amounts(value: object, field: str) -> Mapping[str, str]:

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainyard import contract
+from trainyard_operator.api.environment import KeyReference
 from trainyard_operator.api.names import (
     ATTEMPT_LABEL,
     COMPUTE_CLUSTER_LABEL,
+    ENVIRONMENT_HASH_ANNOTATION,
     EXPERIMENT_LABEL,
     JOB,
     REPEATS_ANNOTATION,
@@ -44,6 +46,8 @@ class PodSettings:
     gateway_url: str
     gateway_ca: str
     pull_policy: str = "IfNotPresent"
+    # Of the nodes that packages are built for.
+    platform: str = "amd64"
     default_requests: Mapping[str, str] = field(default_factory=dict)
     # How often a run that lost its node is started again, whatever its own `retries`.
     disruption_retries: int = 20
@@ -75,6 +79,7 @@ def build_job(  # noqa: PLR0913 - all by name
     handed: Mapping[str, str] | None = None,
     shunned: Sequence[str] = (),
     repeated: Repeated | None = None,
+    environment: str | None = None,
 ) -> JsonObject:
     """Return the Job of one attempt of `parent`; it has one pod, and ends with it however that ends.
 
@@ -87,6 +92,8 @@ def build_job(  # noqa: PLR0913 - all by name
         Labels with which somebody else decides when the Job starts.
     shunned
         Nodes that the pod should rather not go to again.
+    environment
+        Hash of the one whose packages the pod gets.
     """
     meta = parent["metadata"]
     labels = {
@@ -96,6 +103,15 @@ def build_job(  # noqa: PLR0913 - all by name
         ATTEMPT_LABEL: str(attempt),
         **({COMPUTE_CLUSTER_LABEL: spec.cluster_name} if spec.cluster_name else {}),
     }
+    annotations = {
+        **({REPEATS_ANNOTATION: repeated.note()} if repeated else {}),
+        **({ENVIRONMENT_HASH_ANNOTATION: environment} if environment else {}),
+    }
+    pod = _pod_spec(meta=meta, spec=spec, berth=berth, settings=settings, attempt=attempt)
+    if environment is not None:
+        pod["nodeSelector"] = {**pod.get("nodeSelector", {}), "kubernetes.io/arch": settings.platform}
+    if shunned:
+        pod["affinity"] = _away_from(shunned)
     return {
         "apiVersion": JOB.api_version,
         "kind": JOB.kind,
@@ -104,7 +120,7 @@ def build_job(  # noqa: PLR0913 - all by name
             "namespace": meta["namespace"],
             # Not on the pod: Kueue would queue it a second time.
             "labels": {**labels, **(handed or {})},
-            **({"annotations": {REPEATS_ANNOTATION: repeated.note()}} if repeated else {}),
+            **({"annotations": annotations} if annotations else {}),
             "ownerReferences": [owner_reference(parent)],
         },
         "spec": {
@@ -118,10 +134,7 @@ def build_job(  # noqa: PLR0913 - all by name
             },
             "template": {
                 "metadata": {"labels": labels, "annotations": STAY},
-                "spec": {
-                    **_pod_spec(meta=meta, spec=spec, berth=berth, settings=settings, attempt=attempt),
-                    **({"affinity": _away_from(shunned)} if shunned else {}),
-                },
+                "spec": pod,
             },
         },
     }
@@ -154,25 +167,13 @@ def _pod_spec(
         {"name": contract.ENV_ATTEMPT, "value": str(attempt)},
         {"name": "HOME", "value": "/tmp"},  # noqa: S108 - a volume of the pod's own
     ]
-    # The kubelet expands $(NAME) in values; a doubled dollar is its escape, and the value arrives as it was written.
-    variables = [{"name": name, "value": value.replace("$", "$$")} for name, value in spec.variables.items()]
+    variables = [_variable(name, value) for name, value in spec.environment.variables.items()]
     requests = dict(spec.requests) or {
         name: value for name, value in settings.default_requests.items() if name not in spec.limits
     }
     attached = attachments(spec)
     pod: JsonObject = {
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
-        "restartPolicy": "Never",
-        "terminationGracePeriodSeconds": spec.grace_seconds,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": USER_ID,
-            "runAsGroup": USER_ID,
-            "fsGroup": USER_ID,
-            "fsGroupChangePolicy": "OnRootMismatch",
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        **restricted(grace_seconds=spec.grace_seconds),
         "initContainers": [
             {
                 **_container(name=PREPARE, image=settings.trainer_image, settings=settings, attached=attached.prepare),
@@ -184,7 +185,10 @@ def _pod_spec(
         "containers": [
             {
                 **_container(
-                    name=TRAIN, image=spec.image or settings.trainer_image, settings=settings, attached=attached.train
+                    name=TRAIN,
+                    image=spec.environment.image or settings.trainer_image,
+                    settings=settings,
+                    attached=attached.train,
                 ),
                 "command": [*PYTHON, RUNNER_IN_POD, "execute"],
                 "env": [*variables, *common],
@@ -203,6 +207,37 @@ def _away_from(nodes: Sequence[str]) -> JsonObject:
     rule = {"key": "kubernetes.io/hostname", "operator": "NotIn", "values": sorted(set(nodes))}
     wish = {"weight": 100, "preference": {"matchExpressions": [rule]}}
     return {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [wish]}}
+
+
+def restricted(*, grace_seconds: int) -> JsonObject:
+    """Return what a pod's spec begins with: within Pod Security "restricted", and no token but the one it mounts."""
+    return {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": grace_seconds,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": USER_ID,
+            "runAsGroup": USER_ID,
+            "fsGroup": USER_ID,
+            "fsGroupChangePolicy": "OnRootMismatch",
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+    }
+
+
+def token_volume() -> JsonObject:
+    """Return the volume with the one credential of a pod: a token that the gateway alone takes."""
+    token = {"audience": contract.TOKEN_AUDIENCE, "expirationSeconds": TOKEN_SECONDS, "path": "token"}
+    return {"name": "token", "projected": {"defaultMode": 0o440, "sources": [{"serviceAccountToken": token}]}}
+
+
+def _variable(name: str, value: str | KeyReference) -> JsonObject:
+    if isinstance(value, KeyReference):
+        return {"name": name, "valueFrom": {value.source: {"name": value.name, "key": value.key}}}
+    # The kubelet expands $(NAME) in values; a doubled dollar is its escape, and the value arrives as it was written.
+    return {"name": name, "value": value.replace("$", "$$")}
 
 
 def _prepare_requests(settings: PodSettings, berth: Berth | None) -> dict[str, str]:
@@ -241,8 +276,5 @@ def _container(*, name: str, image: str, settings: PodSettings, attached: tuple[
 
 
 def _volumes() -> list[JsonObject]:
-    token = {"audience": contract.TOKEN_AUDIENCE, "expirationSeconds": TOKEN_SECONDS, "path": "token"}
-    return [
-        *({"name": name, "emptyDir": {}} for name in ("trainyard", "workspace", "inputs", "checkpoint", "tmp")),
-        {"name": "token", "projected": {"defaultMode": 0o440, "sources": [{"serviceAccountToken": token}]}},
-    ]
+    names = ("trainyard", "workspace", "inputs", "checkpoint", "tmp")
+    return [*({"name": name, "emptyDir": {}} for name in names), token_volume()]

@@ -64,6 +64,15 @@ class Deletion:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Seal:
+    """What the build of an environment left is to be looked at, and written down as what runs get from now on."""
+
+    namespace: str
+    hash: str
+    job: str  # uid of the build's Job
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """The outcome of planning one object. The empty plan is what a converged object gets.
 
@@ -76,6 +85,7 @@ class Plan:
     patch: tuple[Patch, ...] = ()
     delete: tuple[Deletion, ...] = ()
     create: tuple[JsonObject, ...] = ()
+    seal: Seal | None = None
     call: GroupCall | None = None
     register: tuple[VersionRequest, ...] = ()
     copy: tuple[VersionCopy, ...] = ()

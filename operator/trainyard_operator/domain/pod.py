@@ -73,15 +73,15 @@ class PodFacts:
     image: str | None = None
 
 
-def read_pod(pod: Mapping[str, Any]) -> PodFacts:
-    """Return the facts of `pod` (a slim or whole Pod)."""
+def read_pod(pod: Mapping[str, Any], *, init: str = PREPARE, main: str = TRAIN) -> PodFacts:
+    """Return the facts of `pod` (a slim or whole Pod), whose containers are called `init` and `main`."""
     meta, status = pod["metadata"], pod.get("status") or {}
     conditions = {c.get("type"): c for c in status.get("conditions") or ()}
     containers = {c.get("name"): c for c in status.get("containerStatuses") or ()}
     inits = {c.get("name"): c for c in status.get("initContainerStatuses") or ()}
-    train, prepare = containers.get(TRAIN, {}), inits.get(PREPARE, {})
-    ending = _ending(TRAIN, train)
-    prepared = _ending(PREPARE, prepare)
+    train, prepare = containers.get(main, {}), inits.get(init, {})
+    ending = _ending(main, train)
+    prepared = _ending(init, prepare)
     if ending is None and prepared is not None and prepared.exit_code != 0:
         ending = prepared
     scheduled, target = conditions.get("PodScheduled", {}), conditions.get("DisruptionTarget", {})
@@ -114,9 +114,9 @@ def read_pod(pod: Mapping[str, Any]) -> PodFacts:
     )
 
 
-def newest(pods: Sequence[Mapping[str, Any]]) -> PodFacts | None:
+def newest(pods: Sequence[Mapping[str, Any]], *, init: str = PREPARE, main: str = TRAIN) -> PodFacts | None:
     """Return the facts of the pod that speaks for the run now: the youngest one that is not being deleted."""
-    facts = [(bool(p["metadata"].get("deletionTimestamp")), read_pod(p)) for p in pods]
+    facts = [(bool(p["metadata"].get("deletionTimestamp")), read_pod(p, init=init, main=main)) for p in pods]
     facts.sort(key=lambda pair: (not pair[0], pair[1].created, pair[1].name))
     return facts[-1][1] if facts else None
 

@@ -21,6 +21,7 @@ _SAID_BY_PODS = frozenset(
         Reason.SOURCE_INVALID,
         Reason.INPUT_NOT_FOUND,
         Reason.INPUT_FAILED,
+        Reason.ENVIRONMENT_NOT_RESTORED,
         Reason.SCRIPT_FAILED,
         Reason.OUT_OF_MEMORY,
         Reason.DISK_FULL,

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from trainyard.contract import MetricValue, Progress
-from trainyard_operator.api.reasons import Phase
+from trainyard_operator.api.reasons import EnvironmentState, Phase
 from trainyard_operator.api.reasons import TrainingJobCondition as Type
 from trainyard_operator.api.reasons import TrainingJobReason as Reason
 from trainyard_operator.domain.admission import ENDED, Gate
@@ -78,6 +78,7 @@ class Standing:
     progress: Progress | None = None
     outputs: JsonObject | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+    environment: JsonObject | None = None  # of a run that asks for packages: hash, state and where its logs are
     logs_uri: str | None = None
     models: Sequence[JsonObject] = ()
     models_wished: bool = False
@@ -91,13 +92,16 @@ def build_status(*, parent: Mapping[str, Any], standing: Standing, now: datetime
     """Return the whole new status of `parent`. What is known once stays known, also when its witness is gone."""
     old = _without_last_attempt(parent.get("status") or {}, standing.attempt)
     phase = standing.phase
+    environment = _environment(standing, old.get("environment"))
     status: JsonObject = {
         "observedGeneration": parent["metadata"]["generation"],
         "phase": phase.value,
         "phases": _phases(old.get("phases") or [], phase=phase, now=now),
         "conditions": merge(
             old=old.get("conditions") or [],
-            wished=_conditions(standing, saved=standing.outputs is not None or "outputs" in old),
+            wished=_conditions(
+                standing, saved=standing.outputs is not None or "outputs" in old, environment=environment or {}
+            ),
             generation=parent["metadata"]["generation"],
             now=now,
         ),
@@ -116,7 +120,7 @@ def build_status(*, parent: Mapping[str, Any], standing: Standing, now: datetime
         "tags": dict(standing.tags) or None,
         "progress": _progress(standing.progress, old.get("progress"), now=now),
         "source": _source(standing),
-        "environment": _environment(standing),
+        "environment": environment,
         "outputs": standing.outputs,
         "logs": {"uri": standing.logs_uri} if standing.logs_uri else None,
         "models": list(standing.models) or None,
@@ -200,7 +204,21 @@ def _urgent(status: Mapping[str, Any]) -> tuple[Any, ...]:
     )
 
 
-def _conditions(standing: Standing, *, saved: bool) -> list[Condition]:
+def _environment(standing: Standing, old: Mapping[str, Any] | None) -> JsonObject | None:
+    ran = {"imageDigest": standing.image_digest, "image": standing.image} if standing.image_digest else {}
+    known = {**(old or {}), **(standing.environment or {}), **ran}
+    return {name: value for name, value in known.items() if value is not None} or None
+
+
+def _environment_ready(standing: Standing, environment: Mapping[str, Any]) -> Condition:
+    kind = Type.ENVIRONMENT_READY.value
+    if environment["state"] == EnvironmentState.READY:
+        words = "the packages of spec.environment are there"
+        return Condition(type=kind, status=True, reason=Reason.ENVIRONMENT_READY.value, message=words)
+    return Condition(type=kind, status=False, reason=standing.reason.value, message=standing.message)
+
+
+def _conditions(standing: Standing, *, saved: bool, environment: Mapping[str, Any]) -> list[Condition]:
     reason, message = standing.reason.value, standing.message
     completed, failed = standing.phase == Phase.COMPLETED, standing.phase == Phase.FAILED
     canceled, pending = standing.phase == Phase.CANCELED, standing.phase == Phase.PENDING
@@ -218,6 +236,8 @@ def _conditions(standing: Standing, *, saved: bool) -> list[Condition]:
         wished.append(Condition(type=Type.SUSPENDED.value, status=True, reason=reason, message=message))
     else:
         wished.append(Condition(type=Type.RECONCILING.value, status=True, reason=reason, message=message))
+    if "state" in environment:
+        wished.append(_environment_ready(standing, environment))
     if standing.gatekeeper and standing.job_name is not None and not (canceled or failed or pending):
         wished.append(_admitted(standing))
     if saved:
@@ -245,12 +265,6 @@ def _source(standing: Standing) -> JsonObject | None:
     if sha256 is None or not _SHA256.fullmatch(sha256):
         return None
     return {"sha256": sha256, **({"commit": commit} if commit and _COMMIT.fullmatch(commit) else {})}
-
-
-def _environment(standing: Standing) -> JsonObject | None:
-    if not standing.image_digest:
-        return None
-    return {"imageDigest": standing.image_digest, **({"image": standing.image} if standing.image else {})}
 
 
 def _queue(gate: Gate | None, old: Mapping[str, Any] | None, *, now: datetime) -> JsonObject | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from trainyard.contract import Report, RunManifest, attempt_folder
 from trainyard_operator.domain.admission import Gate
+from trainyard_operator.domain.environment import Preparation
 from trainyard_operator.domain.job import PodSettings
 from trainyard_operator.domain.rerun import NotYet, Repeated
 from trainyard_operator.domain.run_ending import Failure
@@ -17,9 +18,13 @@ from trainyard_operator.providers.base import Cluster
 
 @dataclass(frozen=True, kw_only=True)
 class ConfigMapSource:
-    """The ConfigMap of `spec.source`, looked at before the Job is made; `files` is None where it does not exist."""
+    """The ConfigMap of `spec.source`, looked at before the Job is made; `files` is None where it does not exist.
+
+    `requirements` is the text of the file that `spec.environment.requirements` names.
+    """
 
     files: frozenset[str] | None
+    requirements: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +90,7 @@ class RunView:
     no_kueue: str = ""  # why Kueue cannot be asked, where it cannot
     source: ConfigMapSource | ArchiveSource | None = None
     repeated: Repeated | NotYet | Failure | None = None  # the run of `spec.rerunOf`
+    preparation: Preparation | Failure | None = None  # of the packages that the run asks for, before it has a Job
     live: Report | None = None  # of the latest attempt
     source_sha256: str | None = None
     source_commit: str | None = None

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from trainyard_operator.api.reasons import TrainingJobReason as Reason
 from trainyard_operator.domain.conditions import shorten
-from trainyard_operator.domain.pod import IMAGE_TROUBLE, PodFacts
+from trainyard_operator.domain.pod import IMAGE_TROUBLE, PodFacts, Trouble
 from trainyard_operator.domain.run_view import RunView
 from trainyard_operator.providers.base import Cluster
 from trainyard_operator.providers.choice import provider_of
 
 # The scheduler's word for what no node can mend.
 _CLAIM = "persistentvolumeclaim"
+# What the kubelet says of a Secret or ConfigMap, or of a key in it, that is not there.
+_MISSING_KEY = re.compile(r"^(secret|configmap) \"[^\"]*\" not found|^couldn't find key ")
 
 
 def why_waiting(pod: PodFacts | None, view: RunView) -> tuple[Reason, str]:
@@ -51,7 +54,7 @@ def _waiting(pod: PodFacts, view: RunView) -> tuple[Reason, str]:
             f"read it; `kubectl describe pod {pod.name}` has the registry's answer"
         )
     if pod.trouble is not None:
-        return Reason.CONTAINER_NOT_STARTING, f"{pod.trouble.reason}: {shorten(pod.trouble.message, 512)}"
+        return Reason.CONTAINER_NOT_STARTING, _not_starting(pod.trouble)
     if pod.preparing:
         said = str(live.get("message") or "") if live else ""
         return Reason.PREPARING, shorten(said, 256) or f"source and inputs are being fetched into {pod.name}"
@@ -82,3 +85,10 @@ def _unschedulable(pod: PodFacts, said: str, view: RunView) -> tuple[Reason, str
     target = max(status.get("targetNodeCount", 0), ready + 1)
     words = f"{ready} of {target} nodes are ready; one is being prepared for the run"
     return Reason.NODES_PREPARING, words
+
+
+def _not_starting(trouble: Trouble) -> str:
+    words = shorten(trouble.message, 512)
+    if _MISSING_KEY.search(words):
+        return f"spec.environment.variables: {words}; the run starts when its namespace has it"
+    return f"{trouble.reason}: {words}"

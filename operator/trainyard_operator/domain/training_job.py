@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from trainyard_operator.api.fields import SpecError
-from trainyard_operator.api.reasons import Phase
+from trainyard_operator.api.reasons import EnvironmentState, Phase
 from trainyard_operator.api.reasons import TrainingJobReason as Reason
 from trainyard_operator.api.training_job import TrainingJobSpec
 from trainyard_operator.domain.admission import Gate, capacity_of, demand_of, serves
@@ -25,6 +25,7 @@ from trainyard_operator.domain.attempts import (
     noted,
 )
 from trainyard_operator.domain.deadlines import next_deadline
+from trainyard_operator.domain.environment import Preparation
 from trainyard_operator.domain.job import Berth, build_job
 from trainyard_operator.domain.kueue import carried_labels, is_kueues
 from trainyard_operator.domain.kueue import gate_of as kueue_gate
@@ -35,6 +36,7 @@ from trainyard_operator.domain.rerun import Repeated, whole
 from trainyard_operator.domain.retries import DISRUPTIONS, Tally, next_attempt_at
 from trainyard_operator.domain.run_conclusion import LOOK_AGAIN_SECONDS, conclude, retrying
 from trainyard_operator.domain.run_ending import Failure
+from trainyard_operator.domain.run_environment import prepare_environment, told
 from trainyard_operator.domain.run_facts import gatekeeper, is_saving, known, written
 from trainyard_operator.domain.run_models import has_grown, registration
 from trainyard_operator.domain.run_removal import expire, guard, remove
@@ -145,6 +147,12 @@ def _begin(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView, now:
         )
     repeated = view.repeated if isinstance(view.repeated, Repeated) else None
     attempt = latest_attempt(parent.get("status") or {}, view.job) + 1
+    waiting = prepare_environment(parent, view, now) if attempt == 1 else None
+    if isinstance(waiting, Failure):
+        failed = replace(_failed(parent, waiting), environment=told(view, EnvironmentState.FAILED))
+        return written(parent, view, now, failed)
+    if waiting is not None:
+        return waiting
     job = build_job(
         parent=parent,
         spec=spec,
@@ -154,6 +162,7 @@ def _begin(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView, now:
         handed=handed,
         shunned=_lost_nodes(parent, view),
         repeated=repeated,
+        environment=_packed(parent, view, attempt),
     )
     name = job["metadata"]["name"]
     standing = Standing(
@@ -163,6 +172,7 @@ def _begin(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView, now:
         attempt=attempt,
         attempts=noted(parent.get("status") or {}, attempt=attempt, job_name=name, pod=None),
         job_name=name,
+        environment=told(view, EnvironmentState.READY),
         logs_uri=view.places.logs_uri(attempt),
         models_wished=bool(spec.models),
         gatekeeper=gatekeeper(parent, spec, view),
@@ -191,6 +201,20 @@ def _unchanged(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView) 
         models_wished=bool(spec.models),
         gatekeeper=gatekeeper(parent, spec, view),
     )
+
+
+def _packed(parent: Mapping[str, Any], view: RunView, attempt: int) -> str | None:
+    """Return the hash of the environment whose packages the pod has to get; None where its image has all of them.
+
+    Later attempts get what the first one got, whatever the requirements or the index have become.
+    """
+    if attempt > 1:
+        known: Mapping[str, Any] = (parent.get("status") or {}).get("environment") or {}
+        return known.get("hash") if "logUri" in known else None
+    there = view.preparation
+    if not isinstance(there, Preparation) or there.record is None or there.record.pack is None:
+        return None
+    return there.environment.hash
 
 
 def _berth(spec: TrainingJobSpec, view: RunView) -> Berth | None:

@@ -11,7 +11,14 @@ from http import HTTPStatus
 from typing import Any
 
 from trainyard_operator.api.fields import SpecError
-from trainyard_operator.api.names import COMPUTE_CLUSTER, CONFIG_MAP, JOB, POD, TRAINING_JOB
+from trainyard_operator.api.names import (
+    COMPUTE_CLUSTER,
+    CONFIG_MAP,
+    ENVIRONMENT_HASH_ANNOTATION,
+    JOB,
+    POD,
+    TRAINING_JOB,
+)
 from trainyard_operator.api.training_job import TrainingJobSpec
 from trainyard_operator.domain.admission import ENDED, capacity_of
 from trainyard_operator.domain.attempts import attempt_of, has_ended, newest_job
@@ -52,6 +59,17 @@ class StoreRunDirectory:
 
         A pod that is being deleted may still save what it has, until its grace period is over.
         """
+        job = self.job_of(identity)
+        parent = self._owner(job, TRAINING_JOB.kind)
+        if parent is None:
+            raise forbidden("this pod belongs to no TrainingJob that exists")
+        phase = (parent.get("status") or {}).get("phase")
+        if phase in ENDED:
+            raise forbidden(f"the run {parent['metadata']['name']} has ended: it is {phase}")
+        return run_ref(parent, job, attempt=self._current_attempt(job, parent))
+
+    def job_of(self, identity: Identity) -> JsonObject:
+        """Return the Job that the identity's pod was made by; raises a `Refusal` where none is known."""
         uid = identity.pod_uid or ""
         pod = self._store.by_uid(POD, uid)
         if pod is None:
@@ -63,15 +81,13 @@ class StoreRunDirectory:
         job = self._owner(pod, JOB.kind)
         if job is None:
             raise self._unknown(uid, "the operator does not know the Job of this pod")
-        parent = self._owner(job, TRAINING_JOB.kind)
-        if parent is None:
-            raise forbidden("this pod belongs to no TrainingJob that exists")
-        phase = (parent.get("status") or {}).get("phase")
-        if phase in ENDED:
-            raise forbidden(f"the run {parent['metadata']['name']} has ended: it is {phase}")
-        attempt = self._current_attempt(job, parent)
         self._first_asked.pop(uid, None)
-        return run_ref(parent, job, attempt=attempt)
+        return job
+
+    def unknown(self, identity: Identity, message: str) -> Refusal:
+        """Return the refusal of a pod that what is needed is not known of: for a while it may come yet."""
+        # Apart from the pod itself, which is known by then.
+        return self._unknown(f"more of {identity.pod_uid}", message)
 
     def _current_attempt(self, job: Mapping[str, Any], parent: Mapping[str, Any]) -> int:
         """Return the attempt that a Job is for; a pod that was given up may live on where nobody can end it."""
@@ -110,7 +126,7 @@ class StoreRunDirectory:
 
 
 def run_ref(parent: Mapping[str, Any], job: Mapping[str, Any], *, attempt: int) -> RunRef:
-    """Return the run of a TrainingJob and its Job."""
+    """Return the run of a TrainingJob and its Job, whose pod may get packages."""
     meta, repeated = parent["metadata"], read_note(job)
     try:
         spec = TrainingJobSpec.parse(whole(parent, repeated)["spec"])
@@ -123,6 +139,7 @@ def run_ref(parent: Mapping[str, Any], job: Mapping[str, Any], *, attempt: int) 
         attempt=attempt,
         spec=spec,
         repeated=repeated,
+        environment=(job["metadata"].get("annotations") or {}).get(ENVIRONMENT_HASH_ANNOTATION),
     )
 
 

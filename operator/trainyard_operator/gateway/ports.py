@@ -30,6 +30,7 @@ class RunRef:
     attempt: int
     spec: TrainingJobSpec
     repeated: Repeated | None = None  # what it repeats; `spec` has taken that over already
+    environment: str | None = None  # hash of the one whose pack the pod gets
 
 
 class TokenReviewer(Protocol):

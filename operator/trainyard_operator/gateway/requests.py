@@ -21,6 +21,7 @@ from trainyard.contract import (
     Progress,
     Report,
     check_relative_path,
+    is_pack,
 )
 from trainyard.record import check_tags
 from trainyard_operator.domain.conditions import shorten
@@ -32,12 +33,48 @@ MAX_GRANTS_BODY = 4 << 20
 MAX_REPORT_BODY = 256 << 10
 
 STATES = ("Preparing", "Running", "Finalizing")
+OPERATIONS = (
+    "run",
+    "input",
+    "checkpoint",
+    "put",
+    "source-put",
+    "delete",
+    "data-put",
+    "snapshot-put",
+    "list",
+    "build",
+    "build-put",
+)
 AREAS = ("data", "snapshots", "runs", "models")
-_WRITABLE_FOLDERS = ("outputs/", "logs/", f"{CHECKPOINT}/")
-_WRITABLE_FILES = (METRICS_HISTORY, MANIFEST, CHECKPOINT_FILE)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 _RUN_UID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Writable:
+    """What one kind of pod may write below its own folder."""
+
+    who: str
+    folders: tuple[str, ...]
+    files: tuple[str, ...]
+    pack: bool = False
+
+    @property
+    def allowed(self) -> str:
+        return ", ".join([*(f"{folder}…" for folder in self.folders), *self.files, *(["a pack"] * self.pack)])
+
+    def has(self, path: str) -> bool:
+        return path in self.files or path.startswith(self.folders) or (self.pack and is_pack(path))
+
+
+_RUN_FILES = _Writable(
+    who="a run",
+    folders=("outputs/", "logs/", f"{CHECKPOINT}/"),
+    files=(METRICS_HISTORY, MANIFEST, CHECKPOINT_FILE),
+)
+_BUILD_FILES = _Writable(who="a build", folders=("logs/",), files=(MANIFEST,), pack=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,8 +161,25 @@ class ListRequest:
     op: Literal["list"] = "list"
 
 
+@dataclass(frozen=True, kw_only=True)
+class BuildRequest:
+    """The pod of an environment's build asks what it is to build."""
+
+    op: Literal["build"] = "build"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildPutRequest:
+    """The pod of an environment's build wants to write what it built."""
+
+    files: tuple[PutFile, ...]
+    op: Literal["build-put"] = "build-put"
+
+
 GrantRequest = (
-    RunRequest
+    BuildRequest
+    | BuildPutRequest
+    | RunRequest
     | InputRequest
     | CheckpointRequest
     | PutRequest
@@ -137,7 +191,7 @@ GrantRequest = (
 )
 
 
-def parse_grant(body: bytes) -> GrantRequest:  # noqa: PLR0911 - one for each operation
+def parse_grant(body: bytes) -> GrantRequest:  # noqa: C901, PLR0911 - one for each operation
     """Return what a body of ``POST /v1/grants`` asks for."""
     document = _object(body)
     match document.get("op"):
@@ -148,20 +202,23 @@ def parse_grant(body: bytes) -> GrantRequest:  # noqa: PLR0911 - one for each op
         case "checkpoint":
             return CheckpointRequest(attempt=_attempt(document), after=_after(document))
         case "put":
-            return PutRequest(files=_files(document, of_a_run=True))
+            return PutRequest(files=_files(document, may_write=_RUN_FILES))
         case "delete":
             return DeleteRequest(paths=_log_parts(document))
         case "data-put":
-            return DataPutRequest(files=_files(document, of_a_run=False))
+            return DataPutRequest(files=_files(document))
         case "snapshot-put":
-            return SnapshotPutRequest(files=tuple(map(_snapshot, _files(document, of_a_run=False))))
+            return SnapshotPutRequest(files=tuple(map(_snapshot, _files(document))))
         case "source-put":
             return _source_put(document)
+        case "build":
+            return BuildRequest()
+        case "build-put":
+            return BuildPutRequest(files=_files(document, may_write=_BUILD_FILES))
         case "list":
             return _list(document)
         case other:
-            ops = "run, input, checkpoint, put, source-put, delete, data-put, snapshot-put or list"
-            raise bad_request(f"op is {other!r}: use {ops}", field="op")
+            raise bad_request(f"op is {other!r}: use one of {', '.join(OPERATIONS)}", field="op")
 
 
 def parse_report(body: bytes) -> Report:
@@ -198,13 +255,13 @@ def _progress(value: object) -> Progress:
     return progress
 
 
-def _files(document: Mapping[str, Any], *, of_a_run: bool) -> tuple[PutFile, ...]:
+def _files(document: Mapping[str, Any], *, may_write: _Writable | None = None) -> tuple[PutFile, ...]:
     files = document.get("files")
     if not isinstance(files, list) or not files:
         raise bad_request("files must be a list of at least one file", field="files")
     if len(files) > MAX_GRANTS:
         raise bad_request(f"files has {len(files)} entries: ask for at most {MAX_GRANTS} at once", field="files")
-    return tuple(_file(file, f"files[{index}]", of_a_run=of_a_run) for index, file in enumerate(files))
+    return tuple(_file(file, f"files[{index}]", may_write) for index, file in enumerate(files))
 
 
 def _log_parts(document: Mapping[str, Any]) -> tuple[str, ...]:
@@ -224,15 +281,14 @@ def _log_part(path: object, where: str) -> str:
     return checked
 
 
-def _file(file: object, where: str, *, of_a_run: bool) -> PutFile:
+def _file(file: object, where: str, may_write: _Writable | None) -> PutFile:
     if not isinstance(file, dict):
         raise bad_request(f"{where} must be an object with path and bytes", field=where)
     path = _path(_text(file, "path", f"{where}.path"), f"{where}.path")
     if path.endswith("/"):
         raise bad_request(f"{where}.path is {path!r}: name a file, not a folder", field=f"{where}.path")
-    if of_a_run and path not in _WRITABLE_FILES and not path.startswith(_WRITABLE_FOLDERS):
-        allowed = ", ".join([*(f"{folder}…" for folder in _WRITABLE_FOLDERS), *_WRITABLE_FILES])
-        message = f"{where}.path is {path!r}: a run may write {allowed}"
+    if may_write is not None and not may_write.has(path):
+        message = f"{where}.path is {path!r}: {may_write.who} may write {may_write.allowed}"
         raise Refusal(HTTPStatus.FORBIDDEN, "Forbidden", message, field=f"{where}.path")
     size = file.get("bytes")
     if not isinstance(size, int) or isinstance(size, bool) or size < 0:

@@ -13,14 +13,26 @@ from typing import Any
 
 from aiohttp import web
 
+from trainyard.contract import RunDocument
+from trainyard_operator.gateway.environments import BuildRef, Environments
 from trainyard_operator.gateway.errors import Refusal, forbidden, unavailable
 from trainyard_operator.gateway.grants import Grants
 from trainyard_operator.gateway.limits import RateLimit
 from trainyard_operator.gateway.metrics import GatewayMetrics
-from trainyard_operator.gateway.ports import Identity, LiveBoard, QueueBoard, RunDirectory, Sources, TokenReviewer
+from trainyard_operator.gateway.ports import (
+    Identity,
+    LiveBoard,
+    QueueBoard,
+    RunDirectory,
+    RunRef,
+    Sources,
+    TokenReviewer,
+)
 from trainyard_operator.gateway.requests import (
     MAX_GRANTS_BODY,
     MAX_REPORT_BODY,
+    BuildPutRequest,
+    BuildRequest,
     CheckpointRequest,
     DataPutRequest,
     DeleteRequest,
@@ -60,6 +72,7 @@ class Gateway:
         sources: Sources,
         queues: QueueBoard,
         live: LiveBoard,
+        environments: Environments,
         store: ObjectStore,
         metrics: GatewayMetrics,
         input_limit: int,
@@ -70,6 +83,7 @@ class Gateway:
         self._runs = runs
         self._queues = queues
         self._live = live
+        self._environments = environments
         self._grants = Grants(store=store, sources=sources, live=live, input_limit=input_limit)
         self._metrics = metrics
         self._timeout = timeout
@@ -148,7 +162,9 @@ class Gateway:
         message = "an error of the gateway itself, which its log describes: try again"
         return Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "InternalError", message)
 
-    async def _serve_grants(self, request: web.Request) -> web.StreamResponse:
+    async def _serve_grants(  # noqa: C901 - one for each operation
+        self, request: web.Request
+    ) -> web.StreamResponse:
         request[_OP] = "grants"
         identity = await self._identity(request)
         _throttle(self._grant_limit, f"{identity.namespace}/{identity.pod_uid or identity.service_account}")
@@ -157,7 +173,11 @@ class Gateway:
         answer: Any
         match asked:
             case RunRequest():
-                answer = await self._grants.run(self._runs.run_of(_pod(identity)))
+                answer = await self._run(self._runs.run_of(_pod(identity)))
+            case BuildRequest():
+                answer = await self._environments.document(self._build(identity))
+            case BuildPutRequest():
+                answer = await self._environments.put(self._build(identity), asked)
             case InputRequest():
                 answer = await self._grants.input(self._runs.run_of(_pod(identity)), asked)
             case CheckpointRequest():
@@ -176,16 +196,35 @@ class Gateway:
                 answer = await self._grants.list(_person(identity), asked)
         return web.json_response(answer)
 
+    async def _run(self, run: RunRef) -> RunDocument:
+        document = await self._grants.run(run)
+        pack = await self._environments.pack(run)
+        if pack is not None:
+            document["environment"] = pack
+        return document
+
     async def _serve_report(self, request: web.Request) -> web.StreamResponse:
         request[_OP] = "report"
-        run = self._runs.run_of(_pod(await self._identity(request)))
-        _throttle(self._report_limit, run.uid)
+        identity = _pod(await self._identity(request))
+        build = self._environments.build_of(identity)
+        run = self._runs.run_of(identity) if build is None else None
+        _throttle(self._report_limit, identity.pod_uid or "")
         body = await request.read()
         if len(body) > MAX_REPORT_BODY:
             message = f"the report has {len(body)} bytes, more than {MAX_REPORT_BODY}"
             raise Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "TooLarge", message)
-        self._live.publish(run.uid, attempt=run.attempt, report=parse_report(body))
+        report = parse_report(body)
+        if run is not None:
+            self._live.publish(run.uid, attempt=run.attempt, report=report)
+        elif build is not None:
+            self._environments.said(build, report.get("message", ""))
         return web.json_response({})
+
+    def _build(self, identity: Identity) -> BuildRef:
+        build = self._environments.build_of(_pod(identity))
+        if build is None:
+            raise forbidden("this is for the builds of environments: the token's pod belongs to none")
+        return build
 
     async def _serve_queue(self, request: web.Request) -> web.StreamResponse:
         request[_OP] = "queue"

@@ -10,13 +10,15 @@ from datetime import datetime
 from typing import Any
 from weakref import WeakValueDictionary
 
-from trainyard_operator.api.names import DEPLOYMENT, JOB, NODE_POOL, REGISTERED_MODEL, Kind
+from trainyard_operator.api.names import DEPLOYMENT, ENVIRONMENT_LABEL, JOB, NODE_POOL, REGISTERED_MODEL, Kind
 from trainyard_operator.cloud.groups import NodeGroups
+from trainyard_operator.domain.environment_build import environment_of
 from trainyard_operator.domain.plan import Deletion, Patch, Plan, VersionCopy, VersionRequest
 from trainyard_operator.domain.registry import allocate
 from trainyard_operator.kube.client import Client, find_one
 from trainyard_operator.kube.errors import AlreadyExists, ApiError, Conflict, NotFound
 from trainyard_operator.runtime.difference import difference
+from trainyard_operator.runtime.environments import EnvironmentBook
 from trainyard_operator.runtime.events import EventPoster
 from trainyard_operator.runtime.informer import Informer
 from trainyard_operator.runtime.memory import Memory
@@ -56,6 +58,7 @@ class Executor:
         copy: CopyVersion,
         erase: EraseRun,
         groups: NodeGroups,
+        environments: EnvironmentBook,
         now: Callable[[], datetime],
     ) -> None:
         self._client = client
@@ -65,6 +68,7 @@ class Executor:
         self._copy = copy
         self._erase = erase
         self._groups = groups
+        self._environments = environments
         self._now = now
         self._events = EventPoster(client=client)
         self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
@@ -84,6 +88,8 @@ class Executor:
             await self._delete(deletion)
         for child in plan.create:
             await self._create(child, parent, key)
+        if plan.seal is not None:
+            await self._environments.seal(plan.seal)
         if plan.call is not None:
             await self._groups.carry_out(plan.call)
         for request in plan.register:
@@ -137,7 +143,13 @@ class Executor:
             found = await find_one(self._client, kind, metadata["name"], namespace=metadata.get("namespace", ""))
             if found is None:
                 raise  # deleted in this moment: the next attempt creates it
-            if kind in {JOB, DEPLOYMENT} and not _owned_by(found, parent["metadata"]["uid"]):
+            if _is_build(child):
+                if found["metadata"].get("deletionTimestamp"):
+                    raise  # one that failed is still going
+                ours = environment_of(found) == environment_of(child)
+            else:
+                ours = kind not in {JOB, DEPLOYMENT} or _owned_by(found, parent["metadata"]["uid"])
+            if not ours:
                 where = f"{metadata['namespace']}/{metadata['name']}"
                 raise ForeignObjectError(f"the {kind.kind} {where} belongs to something else: delete it") from None
             self._informer.take(kind, found)
@@ -198,6 +210,10 @@ class Executor:
             kind, metadata["name"], patch, namespace=metadata.get("namespace"), resource_version=locked
         )
         self._informer.take(kind, answer, origin=key)
+
+
+def _is_build(child: JsonObject) -> bool:
+    return ENVIRONMENT_LABEL in (child["metadata"].get("labels") or {})
 
 
 def _owned_by(obj: JsonObject, uid: str) -> bool:

@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
+from trainyard_operator.api.environment import environment_name
 from trainyard_operator.api.names import (
     COMPUTE_CLUSTER,
     DEPLOYMENT,
+    ENVIRONMENT_LABEL,
     JOB,
     NODE,
     NODE_CLAIM,
@@ -108,6 +110,11 @@ class Informer:
             ready = find(after, TrainingJobCondition.READY) or {}
             self._ended(after.get("phase", ""), ready.get("reason", ""))
 
+    def environment_changed(self, namespace: str, name: str) -> None:
+        """Have the runs looked at that wait for the environment of this name."""
+        for key in _runs_that_prepare(namespace, name, self._store):
+            self._queues.add(key)
+
     def _announce(self, change: Change, origin: Key | None) -> None:
         for key, seconds in affected(change, store=self._store, book=self._book):
             if key != origin or _changed_by_others(change):
@@ -138,6 +145,7 @@ def affected(change: Change, *, store: Store, book: QueueBook) -> Iterable[tuple
         yield from _runs_of_jobs(change, store)
     elif change.kind == POD:
         metadata = change.object["metadata"]
+        yield from _runs_of_build(change, store)
         name = (metadata.get("labels") or {}).get(TRAINING_JOB_LABEL)
         if name:
             yield Key(TRAINING_JOB.plural, metadata.get("namespace") or "", name), 0.0
@@ -229,7 +237,7 @@ def _runs_that_wait_for(change: Change, book: QueueBook) -> Iterable[tuple[Key, 
             yield _key(TRAINING_JOB, run), 0.0
 
 
-_UNPLACED = (None, Phase.PENDING, Phase.QUEUED, Phase.PROVISIONING)
+_UNPLACED = (None, Phase.PENDING, Phase.PREPARING, Phase.QUEUED, Phase.PROVISIONING)
 
 
 def _phase(obj: JsonObject | None) -> str | None:
@@ -264,9 +272,26 @@ def _versions(model: JsonObject | None) -> dict[Any, JsonObject]:
     return {entry.get("version"): entry for entry in versions}
 
 
+def _runs_of_build(change: Change, store: Store) -> Iterable[tuple[Key, float]]:
+    metadata = change.object["metadata"]
+    name = (metadata.get("labels") or {}).get(ENVIRONMENT_LABEL)
+    if name:
+        for key in _runs_that_prepare(metadata.get("namespace") or "", name, store):
+            yield key, 0.0
+
+
+def _runs_that_prepare(namespace: str, environment: str, store: Store) -> Iterable[Key]:
+    for run in store.list(TRAINING_JOB):
+        if _phase(run) == Phase.PREPARING and run["metadata"].get("namespace") == namespace:
+            digest = (run["status"].get("environment") or {}).get("hash", "")
+            if environment_name(digest) == environment:
+                yield _key(TRAINING_JOB, run)
+
+
 def _runs_of_jobs(change: Change, store: Store) -> Iterable[tuple[Key, float]]:
     if change.kind == JOB:
         yield from _owners(change.object)
+        yield from _runs_of_build(change, store)
     elif _without_version(change.old) != _without_version(change.new):
         owners = change.object["metadata"].get("ownerReferences") or ()
         for job in (store.by_uid(JOB, owner["uid"]) for owner in owners):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from trainyard_operator.api.names import TRAINING_JOB_LABEL
+from trainyard_operator.api.names import ENVIRONMENT_LABEL, TRAINING_JOB_LABEL
 from trainyard_operator.domain.cluster_status import run_label
 from trainyard_operator.runtime.store import Change, ObjectKey, key_of
 
@@ -40,8 +40,10 @@ class Occupancy:
 
 
 def occupied(pod: JsonObject | None) -> str | None:
-    """Return the name of the node that a pod keeps busy."""
-    if pod is None or (pod.get("status") or {}).get("phase") in {"Succeeded", "Failed"}:
+    """Return the name of the node that a run's pod keeps busy; builds of environments are no runs."""
+    if pod is None or ENVIRONMENT_LABEL in (pod["metadata"].get("labels") or {}):
+        return None
+    if (pod.get("status") or {}).get("phase") in {"Succeeded", "Failed"}:
         return None
     node: str | None = (pod.get("spec") or {}).get("nodeName")
     return node or None

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from trainyard_operator.api.environment import MAX_REQUIREMENTS_BYTES
 from trainyard_operator.api.names import DEPLOYMENT, JOB, NODE, NODE_CLAIM, POD, TRAINING_JOB, WORKLOAD, Kind
 
 JsonObject = dict[str, Any]
@@ -69,9 +70,18 @@ def _training_job(obj: JsonObject) -> JsonObject:
     source = kept["spec"].get("source")
     inline = source.get("inline") if isinstance(source, dict) else None
     if isinstance(inline, dict):
-        lengths = {name: len(str(text).encode(errors="surrogatepass")) for name, text in inline.items()}
+        lengths: JsonObject = {name: len(str(text).encode(errors="surrogatepass")) for name, text in inline.items()}
+        file = _requirements_file(kept)
+        if isinstance(file, str) and lengths.get(file, MAX_REQUIREMENTS_BYTES + 1) <= MAX_REQUIREMENTS_BYTES:
+            lengths[file] = inline[file]
         kept["spec"] = {**kept["spec"], "source": {**source, "inline": lengths}}
     return kept
+
+
+def _requirements_file(run: JsonObject) -> object:
+    """Return the file that decides which environment a run waits for; nobody asks once it has a Job."""
+    environment = run["spec"].get("environment")
+    return environment.get("requirements") if isinstance(environment, dict) and "jobName" not in run["status"] else None
 
 
 def _job(obj: JsonObject) -> JsonObject:

@@ -10,6 +10,8 @@ from trainyard.contract import MANIFEST, attempt_folder
 
 SOURCE = "source.tar.gz"
 SNAPSHOTS = "snapshots/"
+ENVIRONMENTS = "envs/"
+_RECORD, _USE = ".json", ".used"
 
 
 def data_prefix(namespace: str) -> str:
@@ -70,6 +72,34 @@ def version_prefix(namespace: str, model_name: str, version: int) -> str:
 def model_manifest_key(namespace: str, model_name: str, version: int) -> str:
     """Return the key of a version's manifest: beside its folder, where no file of the model can be."""
     return f"{models_prefix(namespace)}{model_name}/{version}.manifest.json"
+
+
+def environment_prefix(namespace: str, digest: str) -> str:
+    """Return the prefix of what the builds of an environment write."""
+    return f"{ENVIRONMENTS}{namespace}/{digest}/"
+
+
+def environment_logs_prefix(namespace: str, digest: str) -> str:
+    """Return the prefix of the logs of an environment's builds."""
+    return f"{environment_prefix(namespace, digest)}logs/"
+
+
+def environment_record_key(namespace: str, digest: str) -> str:
+    """Return the key of what the operator wrote down of an environment: beside its folder, where no build can write."""
+    return f"{ENVIRONMENTS}{namespace}/{digest}{_RECORD}"
+
+
+def environment_use_key(namespace: str, digest: str) -> str:
+    """Return the key of the day on which an environment was used last."""
+    return f"{ENVIRONMENTS}{namespace}/{digest}{_USE}"
+
+
+def environment_of_use_key(key: str) -> tuple[str, str] | None:
+    """Return namespace and hash of the environment whose `environment_use_key` is `key`, None where it is none."""
+    parts = key.removeprefix(ENVIRONMENTS).split("/")
+    if len(parts) != 2 or not parts[1].endswith(_USE):  # noqa: PLR2004
+        return None
+    return parts[0], parts[1].removesuffix(_USE)
 
 
 def uri(bucket: str, key: str) -> str:

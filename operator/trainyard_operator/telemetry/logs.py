@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import sys
 from datetime import UTC, datetime
 from typing import Any
+
+log = logging.getLogger("trainyard_operator")
 
 
 class JsonFormatter(logging.Formatter):
@@ -34,3 +37,15 @@ def configure_logs(level: str) -> None:
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("trainyard_operator").setLevel(level)
+
+
+def complain(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Report what nobody awaited, but for one thing that is no news.
+
+    kopf leaves the generator of a watch suspended when it is stopped between two events of a burst. asyncio closes it
+    at the very end, and says that the block inside it does not take that well; nothing is left to go wrong then.
+    """
+    if "asyncgen" in context:
+        log.debug("%s", context.get("message"))
+    else:
+        loop.default_exception_handler(context)

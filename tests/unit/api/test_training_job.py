@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.schemas import specs
+from trainyard_operator.api.environment import EnvironmentSpec, KeyReference
 from trainyard_operator.api.fields import SpecError
 from trainyard_operator.api.inputs import InputSpec
 from trainyard_operator.api.names import TRAINING_JOB
@@ -37,8 +38,7 @@ def test_only_a_source_is_needed_and_the_rest_has_defaults():
         parameters={},
         arguments=(),
         inputs=(),
-        image=None,
-        variables={},
+        environment=EnvironmentSpec(image=None, pip=(), requirements=None, variables={}),
         requests={},
         limits={},
         models=(),
@@ -64,7 +64,17 @@ def test_every_field_is_read():
             "parameters": {"regularization": 0.8, "quick": True, "seed": None},
             "arguments": ["--data-folder", "$(inputs.data)"],
             "inputs": [{"name": "data", "datastore": {"path": "mnist/"}}, {"name": "all", "datastore": {}}],
-            "environment": {"image": "python:3.13-slim", "variables": [{"name": "A", "value": "b"}, {"name": "C"}]},
+            "environment": {
+                "image": "python:3.13-slim",
+                "pip": ["Scikit_Learn[b,A] >=1.9, <2", "scikit-learn[a,b]<2,>=1.9"],
+                "requirements": "train.py",
+                "variables": [
+                    {"name": "A", "value": "b"},
+                    {"name": "C"},
+                    {"name": "D", "secretKeyRef": {"name": "keys", "key": "d"}},
+                    {"name": "E", "configMapKeyRef": {"name": "maps", "key": "e"}},
+                ],
+            },
             "resources": {"requests": {"cpu": 1, "memory": "1Gi"}, "limits": {"cpu": "1500m"}},
             "priority": 5,
             "retries": 2,
@@ -91,8 +101,17 @@ def test_every_field_is_read():
         parameters={"regularization": 0.8, "quick": True, "seed": None},
         arguments=("--data-folder", "$(inputs.data)"),
         inputs=(InputSpec(name="data", path="mnist/"), InputSpec(name="all", path="")),
-        image="python:3.13-slim",
-        variables={"A": "b", "C": ""},
+        environment=EnvironmentSpec(
+            image="python:3.13-slim",
+            pip=("scikit-learn[a,b]<2,>=1.9",),
+            requirements="train.py",
+            variables={
+                "A": "b",
+                "C": "",
+                "D": KeyReference(source="secretKeyRef", name="keys", key="d"),
+                "E": KeyReference(source="configMapKeyRef", name="maps", key="e"),
+            },
+        ),
         requests={"cpu": "1", "memory": "1Gi"},
         limits={"cpu": "1500m"},
         models=(
@@ -213,6 +232,28 @@ def inline(**files):
         ),
         pytest.param(spec(inputs=[{"name": "..", "datastore": {}}]), "spec.inputs[0].name is '..'", id="input folder"),
         pytest.param(spec(environment={"image": "a b"}), "spec.environment.image is 'a b'", id="image with a space"),
+        pytest.param(
+            spec(environment={"requirements": "requirements.txt"}),
+            "spec.environment.requirements is 'requirements.txt', which is not in spec.source.inline",
+            id="no such file of requirements",
+        ),
+        pytest.param(
+            spec(source={"configMapRef": {"name": "code"}}, environment={"requirements": "a/b.txt"}),
+            "spec.environment.requirements is 'a/b.txt': keys of a ConfigMap have no '/'",
+            id="file of requirements in no ConfigMap",
+        ),
+        *(
+            pytest.param(
+                spec(source={kind: source}, environment={"requirements": "a.txt"}),
+                f"spec.environment.requirements is 'a.txt', which cannot be a file of spec.source.{kind}: "
+                "list the packages in spec.environment.pip instead",
+                id=f"file of requirements in {kind}",
+            )
+            for kind, source in {
+                "archive": {"path": "code.zip", "sha256": "ab" * 32},
+                "git": {"url": "https://example.com/a.git"},
+            }.items()
+        ),
         pytest.param(
             spec(environment={"variables": [{"name": "TRAINYARD_CA"}]}), "TRAINYARD_… is taken", id="reserved variable"
         ),

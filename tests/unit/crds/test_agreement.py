@@ -9,7 +9,7 @@ import pytest
 from tests.support.schemas import schema, walk
 from trainyard import contract
 from trainyard.contract import INPUTS_DIR, MAX_METRICS, MAX_PATH_BYTES
-from trainyard_operator.api import compute_cluster, fields, inputs, names, source, training_job
+from trainyard_operator.api import compute_cluster, environment, fields, inputs, names, source, training_job
 from trainyard_operator.api.compute_cluster import (
     AutoscalerSettings,
     ComputeClusterSpec,
@@ -17,6 +17,7 @@ from trainyard_operator.api.compute_cluster import (
     NodeClassRef,
     Toleration,
 )
+from trainyard_operator.api.environment import EnvironmentSpec, KeyReference
 from trainyard_operator.api.inputs import ClaimSpec, InputSpec, S3Spec
 from trainyard_operator.api.registered_model import RegisteredModelSpec
 from trainyard_operator.api.source import ArchiveSpec, GitSpec, SourceSpec
@@ -50,9 +51,16 @@ TRAINING_JOB = [
     ("inputs[].s3.secretRef.name", "keys", "inputs.0.s3.secret", "keys"),
     ("inputs[].pvc.claimName", "data", "inputs.0.claim.name", "data"),
     ("inputs[].pvc.path", "mnist", "inputs.0.claim.path", "mnist"),
-    ("environment.image", "python:3.13", "image", "python:3.13"),
-    ("environment.variables[].name", "A", "variables", {"A": "b"}),
-    ("environment.variables[].value", "b", "variables", {"A": "b"}),
+    ("environment.image", "python:3.13", "environment.image", "python:3.13"),
+    ("environment.pip[]", ["Tomli == 2"], "environment.pip", ("tomli==2",)),
+    ("environment.requirements", "train.py", "environment.requirements", "train.py"),
+    ("environment.variables[].name", "A", "environment.variables", {"A": "b"}),
+    ("environment.variables[].value", "b", "environment.variables", {"A": "b"}),
+    *(
+        (f"environment.variables[].{source}.{part}", text, f"environment.variables.A.{part}", text)
+        for source in ("secretKeyRef", "configMapKeyRef")
+        for part, text in (("name", "keys"), ("key", "a"))
+    ),
     ("resources.requests.cpu", 1, "requests", {"cpu": "1", "memory": "1Gi", "ephemeral-storage": "5Gi"}),
     ("resources.requests.memory", "1Gi", "requests", {"cpu": "1", "memory": "1Gi", "ephemeral-storage": "5Gi"}),
     (
@@ -132,7 +140,7 @@ TABLES = {
     "trainingjobs": (
         TRAINING_JOB,
         TrainingJobSpec,
-        [SourceSpec, ArchiveSpec, GitSpec, InputSpec, S3Spec, ClaimSpec, ModelSpec],
+        [SourceSpec, ArchiveSpec, GitSpec, InputSpec, S3Spec, ClaimSpec, ModelSpec, EnvironmentSpec, KeyReference],
     ),
     "computeclusters": (
         COMPUTE_CLUSTER,
@@ -161,7 +169,10 @@ def build(rows):
 
 def look_up(parsed, path):
     for name in path.split("."):
-        parsed = parsed[int(name)] if name.isdigit() else getattr(parsed, name)
+        if isinstance(parsed, dict):
+            parsed = parsed[name]
+        else:
+            parsed = parsed[int(name)] if name.isdigit() else getattr(parsed, name)
     return parsed
 
 
@@ -193,7 +204,9 @@ def test_every_leaf_of_the_schema_is_in_the_table_and_the_other_way_round(plural
 @pytest.mark.parametrize("plural", TABLES)
 def test_every_attribute_of_the_types_is_in_the_table(plural):
     rows, whole, parts = TABLES[plural]
-    used = {name for row in rows for name in row[2].split(".") if not name.isdigit()}
+    # The name in the middle of `variables` is a variable's own; that of the field is an attribute of what it has.
+    used = {name for row in rows for name in row[2].split(".") if not name.isdigit() and name != "A"}
+    used |= {"source"} if whole is TrainingJobSpec else set()
     assert used == {field.name for kind in [whole, *parts] for field in dataclasses.fields(kind)}
 
 
@@ -207,6 +220,14 @@ def test_a_value_of_the_schema_comes_back_from_the_parsed_type(plural, row):
     # Of the kinds of a source, an input and a provider there is exactly one.
     if plural == "trainingjobs":
         keep_one(spec, row[0])
+    if "environment" in spec:
+        # And so has a variable.
+        (variable,) = spec["environment"]["variables"]
+        kept = row[0].removeprefix("environment.variables[].").split(".")[0]
+        kept = kept if kept in {"secretKeyRef", "configMapKeyRef"} else "value"
+        spec["environment"]["variables"] = [{name: variable[name] for name in ("name", kept)}]
+        if spec.get("source", {}).keys() & {"archive", "git"}:
+            del spec["environment"]["requirements"]
     if row[0].startswith(("provider.karpenter", "provider.adopt", "scale.minNodes")):
         spec["provider"] = {"type": "Karpenter", "karpenter": spec["provider"]["karpenter"], "adopt": True}
         spec["vmPriority"] = "LowPriority"
@@ -268,12 +289,26 @@ def node_at(plural, path):
             ("trainingjobs", "spec.inputs[].pvc.claimName", "maxLength", inputs.MAX_OBJECT_NAME),
             ("trainingjobs", "spec.inputs[].pvc.path", "maxLength", inputs.MAX_INPUT_PATH),
             ("trainingjobs", "spec.inputs[].sizeLimit", "maxLength", inputs.MAX_SIZE_LIMIT),
-            ("trainingjobs", "spec.environment.image", "pattern", training_job.IMAGE.pattern),
-            ("trainingjobs", "spec.environment.image", "maxLength", training_job.MAX_IMAGE),
-            ("trainingjobs", "spec.environment.variables", "maxItems", training_job.MAX_VARIABLES),
-            ("trainingjobs", "spec.environment.variables[].name", "pattern", training_job.VARIABLE_NAME.pattern),
-            ("trainingjobs", "spec.environment.variables[].name", "maxLength", training_job.MAX_VARIABLE_NAME),
-            ("trainingjobs", "spec.environment.variables[].value", "maxLength", training_job.MAX_VARIABLE),
+            ("trainingjobs", "spec.environment.image", "pattern", environment.IMAGE.pattern),
+            ("trainingjobs", "spec.environment.image", "maxLength", environment.MAX_IMAGE),
+            ("trainingjobs", "spec.environment.pip", "maxItems", environment.MAX_PIP),
+            ("trainingjobs", "spec.environment.pip[]", "maxLength", environment.MAX_REQUIREMENT),
+            ("trainingjobs", "spec.environment.pip[]", "pattern", environment.REQUIREMENT.pattern),
+            ("trainingjobs", "spec.environment.requirements", "maxLength", environment.MAX_REQUIREMENTS_FILE),
+            *(
+                ("trainingjobs", f"spec.environment.variables[].{source}.{part}", keyword, expected)
+                for source in ("secretKeyRef", "configMapKeyRef")
+                for part, keyword, expected in [
+                    ("name", "maxLength", environment.MAX_OBJECT_NAME),
+                    ("name", "pattern", fields.OBJECT_NAME.pattern),
+                    ("key", "maxLength", environment.MAX_DATA_KEY),
+                    ("key", "pattern", environment.DATA_KEY.pattern),
+                ]
+            ),
+            ("trainingjobs", "spec.environment.variables", "maxItems", environment.MAX_VARIABLES),
+            ("trainingjobs", "spec.environment.variables[].name", "pattern", environment.VARIABLE_NAME.pattern),
+            ("trainingjobs", "spec.environment.variables[].name", "maxLength", environment.MAX_VARIABLE_NAME),
+            ("trainingjobs", "spec.environment.variables[].value", "maxLength", environment.MAX_VARIABLE),
             ("trainingjobs", "spec.resources.requests.cpu", "pattern", training_job.QUANTITIES["cpu"].pattern),
             ("trainingjobs", "spec.resources.limits.cpu", "pattern", training_job.QUANTITIES["cpu"].pattern),
             ("trainingjobs", "spec.resources.requests.memory", "pattern", training_job.QUANTITIES["memory"].pattern),

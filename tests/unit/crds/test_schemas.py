@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.schemas import CRDS, definition, schema, walk
 from trainyard_operator.api.names import COMPUTE_CLUSTER, REGISTERED_MODEL, TRAINING_JOB
-from trainyard_operator.api.reasons import Phase, VersionState
+from trainyard_operator.api.reasons import EnvironmentState, Phase, VersionState
 
 KINDS = [TRAINING_JOB, COMPUTE_CLUSTER, REGISTERED_MODEL]
 # Kubernetes allows nothing else to be said of metadata here.
@@ -144,4 +144,5 @@ def test_the_words_of_a_status_are_those_of_the_operator():
     model = schema("registeredmodels")["properties"]["status"]["properties"]
     assert job["phase"]["enum"] == list(Phase)
     assert job["phases"]["items"]["properties"]["name"]["enum"] == list(Phase)
+    assert job["environment"]["properties"]["state"]["enum"] == list(EnvironmentState)
     assert model["versions"]["items"]["properties"]["state"]["enum"] == list(VersionState)

@@ -66,6 +66,7 @@ def storage(bucket, loop):
         queues=None,
         sources=None,
         live=None,
+        environments=None,
         store=bucket,
         metrics=GatewayMetrics(CollectorRegistry()),
         input_limit=50 << 30,

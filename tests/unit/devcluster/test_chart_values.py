@@ -56,3 +56,24 @@ def test_tags_stay_text_even_if_they_look_like_numbers():
     command = chart.upgrade_command(helm=Path("helm"), values={"image.tag": "1.0"}, arguments=("--wait",))
     assert "--set-string=image.tag=1.0" in command
     assert command[-1] == "--wait"
+
+
+@pytest.mark.parametrize(
+    ("settings", "bundle", "expected"),
+    [
+        pytest.param({}, None, (), id="the public index"),
+        pytest.param(
+            {"index-url": "https://index/simple", "extra-index-url": "https://a/simple\nhttps://b/simple"},
+            Path("/ca.crt"),
+            (
+                "--set-string=environments.index.url=https://index/simple",
+                "--set-string=environments.index.extraUrls[0]=https://a/simple",
+                "--set-string=environments.index.extraUrls[1]=https://b/simple",
+                "--set-file=environments.index.ca=/ca.crt",
+            ),
+            id="one of one's own",
+        ),
+    ],
+)
+def test_builds_of_environments_reach_the_index_as_pip_does(settings, bundle, expected):
+    assert chart.index_arguments(settings=settings, bundle=bundle) == expected

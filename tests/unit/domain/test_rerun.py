@@ -56,7 +56,7 @@ def test_a_rerun_takes_code_words_and_the_image_by_its_digest():
     repeated = found(rerun(), original())
     assert (repeated.name, repeated.uid, repeated.sha256) == ("first", "uid-first", SHA)
     spec = TrainingJobSpec.parse(whole(rerun(), repeated)["spec"])
-    assert (spec.entry_script, spec.image, spec.variables) == ("main.py", IMAGE, {"A": "b"})
+    assert (spec.entry_script, spec.environment.image, spec.environment.variables) == ("main.py", IMAGE, {"A": "b"})
     assert spec.argv == ["--rate", "0.5", "--data", "/inputs/data"]
     assert spec.requests == {"cpu": "2"}
 

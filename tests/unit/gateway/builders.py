@@ -106,6 +106,21 @@ class Board:
             self.commits[uid] = source_commit
 
 
+class NoEnvironments:
+    """What the gateway asks of environments where there are none."""
+
+    def build_of(self, identity: Identity) -> None:
+        return None
+
+    async def pack(self, run: RunRef) -> None:
+        return None
+
+    async def document(self, build: None) -> None:
+        raise AssertionError("there is no build")
+
+    put = document
+
+
 class KubeObjects:
     """As much of a client as the gateway uses, over objects by kind, namespace and name."""
 

@@ -17,6 +17,7 @@ from tests.unit.gateway.builders import (
     OTHER_UID,
     UID,
     Board,
+    NoEnvironments,
     Queues,
     Reviewer,
     Runs,
@@ -65,12 +66,14 @@ class World:
                 "bob": person("team-b"),
             }
         )
+        self.environments = NoEnvironments()
         self.gateway = Gateway(
             reviewer=self.reviewer,
             runs=self.runs,
             sources=self.sources,
             queues=Queues(),
             live=self.board,
+            environments=self.environments,
             store=self.store,
             metrics=GatewayMetrics(self.registry),
             clock=lambda: self.seconds,
@@ -581,3 +584,37 @@ async def test_people_keep_snapshots_of_their_own_namespace(world):
     assert [file["path"] for file in listed["files"]] == [f"{SHA}.tar.gz"]
     assert f"snapshots/{NAMESPACE}/" in listed["files"][0]["url"]
     assert (await world.grants(op="snapshot-put", files=files))[0] == 403
+
+
+@pytest.mark.parametrize("token", [POD_A, "alice"])
+@pytest.mark.parametrize(
+    "request_",
+    [
+        pytest.param({"op": "build"}, id="what to build"),
+        pytest.param({"op": "build-put", "files": [{"path": "manifest.json", "bytes": 1}]}, id="where to"),
+    ],
+)
+async def test_nobody_but_a_build_is_told_of_the_index_or_writes_packages(world, token, request_):
+    status, document = await world.grants(token, **request_)
+    assert status == 403
+    assert document["error"]["reason"] == "Forbidden"
+
+
+async def test_a_run_is_told_where_its_packages_are(world):
+    pack = {"url": "https://s3/pack", "sha256": "b" * 64, "bytes": 9}
+
+    async def found(run):
+        return pack
+
+    world.environments.pack = found
+    assert (await world.grants(op="run"))[1]["environment"] == pack
+
+
+async def test_what_a_build_reports_is_of_its_environment_and_of_no_run(world):
+    said = []
+    world.environments.build_of = lambda identity: identity.pod_uid
+    world.environments.said = lambda build, words: said.append((build, words))
+    document = {"state": "Preparing", "metrics": {}, "message": "installing"}
+    assert (await world.post("/v1/report", document))[0] == 200
+    assert said == [("a", "installing")]
+    assert world.board.reports == {}

@@ -131,8 +131,25 @@ def test_the_operator_can_write_below_tmp_only(values):
     operator = container(render(values), OPERATOR)
     volumes = pods(render(values))[OPERATOR]["spec"]["volumes"]
 
-    assert [m["mountPath"] for m in operator["volumeMounts"]] == ["/tmp"]
-    assert volumes == [{"name": "tmp", "emptyDir": {}}]
+    writable = [m["mountPath"] for m in operator["volumeMounts"] if not m.get("readOnly")]
+    assert writable == ["/tmp"]
+    assert [v["name"] for v in volumes if "secret" not in v] == ["tmp"]
+
+
+@pytest.mark.parametrize(
+    ("values", "secret"),
+    [
+        pytest.param({}, "trainyard-package-index", id="the chart's own"),
+        pytest.param({"environments": {"index": {"existingSecret": "mine"}}}, "mine", id="one of one's own"),
+    ],
+)
+def test_the_package_index_is_told_to_the_operator_alone(values, secret):
+    (index,) = [v for v in pods(render(values))[OPERATOR]["spec"]["volumes"] if v["name"] == "index"]
+    made = {o["metadata"]["name"]: o for o in render(values) if o["kind"] == "Secret"}
+
+    assert index["secret"]["secretName"] == secret
+    assert ("trainyard-package-index" in made) is (secret == "trainyard-package-index")
+    assert {o["metadata"]["namespace"] for o in made.values()} == {NAMESPACE}
 
 
 @pytest.mark.parametrize("values", VALUE_SETS.values(), ids=VALUE_SETS)

@@ -13,7 +13,7 @@ EVERYWHERE = {
     "trainyard.dev/registeredmodels": "create list watch",
     "trainyard.dev/registeredmodels/status": "patch",
     "apps/deployments": "create list patch watch",
-    "batch/jobs": "create list patch watch",
+    "batch/jobs": "create delete list patch watch",
     "/pods": "list watch",
     "/nodes": "list watch",
     "/configmaps": "get",

@@ -63,10 +63,10 @@ def test_pods_restart_when_generated_keys_change():
     assert set(checksums(one)).isdisjoint(checksums(other))
 
 
-def test_keys_of_ones_own_are_used_and_no_secret_is_made():
+def test_keys_of_ones_own_are_used_and_no_other_are_made():
     objects = render(VALUE_SETS["store with keys of one's own"])
 
-    assert not [o for o in objects if o["kind"] == "Secret"]
+    assert [o["metadata"]["name"] for o in objects if o["kind"] == "Secret"] == ["trainyard-package-index"]
     assert environment(objects)["AWS_ACCESS_KEY_ID"] == secret_ref("mine", "AWS_ACCESS_KEY_ID")
     assert environment(objects, STORE)["ROOT_ACCESS_KEY_ID"] == secret_ref("mine", "AWS_ACCESS_KEY_ID")
 

@@ -49,6 +49,19 @@ CHANGES = {
     "metrics.rules.runbooks": "https://wiki.example.com/runbooks",
     "metrics.dashboard.enabled": True,
     "metrics.dashboard.labels": {"grafana": "yes"},
+    "trainer.ownPackages": False,
+    "environments.build.resources.requests": {"cpu": "2"},
+    "environments.build.resources.limits": {"memory": "3Gi"},
+    "environments.build.nodeSelector": {"pool": "builds"},
+    "environments.build.tolerations": [{"operator": "Exists"}],
+    "environments.build.timeoutSeconds": 60,
+    "environments.unusedDays": 7,
+    "environments.index.url": "https://index.example.com/simple",
+    "environments.index.extraUrls": ["https://other.example.com/simple"],
+    "environments.index.username": "me",
+    "environments.index.password": "secret",
+    "environments.index.ca": "PEM",
+    "environments.index.existingSecret": "other",
     "sizes": {"TINY": {"cpu": "1", "memory": "1Gi"}},
     "store.embedded.bucket": "other",
     "store.embedded.existingSecret": "other",
@@ -126,6 +139,7 @@ def test_every_default_has_a_schema_and_every_schema_a_default():
 
     # Below these the schema speaks of what a user may add, not of what is there.
     free = ("global", "affinity.", "tolerations[", "imagePullSecrets[")
+    free += ("environments.build.tolerations[", "environments.index.extraUrls[")
     maps = {"requests", "limits", "sizes"}
     described = {at for at, _ in schemas(SCHEMA) if not at.startswith(free)}
     written = {at for at in paths(VALUES) if not set(at.split(".")[:-1]) & maps}

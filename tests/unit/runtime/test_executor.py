@@ -6,9 +6,12 @@ from datetime import UTC, datetime
 import pytest
 
 from tests.unit.runtime.fakes import FakeClient, FakeClock, FakeGroups, job, meta, training_job
+from trainyard_operator.api.environment import Environment
 from trainyard_operator.api.names import EVENT, JOB, NODE_CLAIM, REGISTERED_MODEL, TRAINING_JOB
-from trainyard_operator.domain.plan import Deletion, Event, Patch, Plan, VersionCopy, VersionRequest
-from trainyard_operator.kube.errors import Conflict, Forbidden, Unavailable
+from trainyard_operator.domain.environment_build import BuildSettings, build_environment_job
+from trainyard_operator.domain.job import PodSettings
+from trainyard_operator.domain.plan import Deletion, Event, Patch, Plan, Seal, VersionCopy, VersionRequest
+from trainyard_operator.kube.errors import AlreadyExists, Conflict, Forbidden, Unavailable
 from trainyard_operator.providers.node_group import GroupAddress, GroupCall
 from trainyard_operator.runtime.events import build_event
 from trainyard_operator.runtime.executor import Executor, ForeignObjectError
@@ -23,6 +26,16 @@ from trainyard_operator.storage.errors import CopyRefused, StoreUnavailable
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
+class FakeEnvironments:
+    """Keeps what was to be sealed."""
+
+    def __init__(self):
+        self.sealed = []
+
+    async def seal(self, wish):
+        self.sealed.append(wish)
+
+
 class Bench:
     """An executor over a fake cluster that holds one TrainingJob and one RegisteredModel."""
 
@@ -35,6 +48,7 @@ class Bench:
         self.erased = []
         self.erase_error = None
         self.groups = FakeGroups()
+        self.environments = FakeEnvironments()
         self.executor = self.another()
         self.parent = self.client.seed(TRAINING_JOB, training_job(status={"phase": "Pending", "metrics": {"a": 1}}))
         self.store.put(TRAINING_JOB, self.parent)
@@ -46,7 +60,7 @@ class Bench:
         )
         return Executor(
             client=self.client, store=self.store, informer=informer, memory=self.memory, copy=self.copy, erase=self.erase,
-            groups=self.groups, now=lambda: NOW,
+            groups=self.groups, environments=self.environments, now=lambda: NOW,
         )  # fmt: skip
 
     async def copy(self, namespace, model, version, entry):
@@ -159,6 +173,42 @@ async def test_a_child_of_somebody_else_is_named_and_left_alone(bench):
     bench.client.seed(JOB, child(owner="other"))
     with pytest.raises(ForeignObjectError, match="ns/one-job belongs to something else"):
         await bench.run(Plan(create=(child(),)))
+
+
+BUILT = Environment(image="trainer:1", platform="amd64", requirements=("tabulate",), index="a" * 64)
+
+
+def build(**metadata):
+    pods = PodSettings(trainer_image="trainer:1", gateway_url="https://gateway:8443", gateway_ca="PEM")
+    job = build_environment_job(environment=BUILT, namespace="ns", pods=pods, builds=BuildSettings())
+    return {**job, "metadata": {**job["metadata"], **metadata}}
+
+
+async def test_a_build_that_another_run_began_is_taken_in(bench):
+    bench.client.seed(JOB, build(uid="first"))
+    await bench.run(Plan(create=(build(),)))
+    assert bench.store.get(JOB, "ns", BUILT.name)["metadata"]["uid"] == "first"
+
+
+@pytest.mark.parametrize(
+    ("metadata", "error"),
+    [
+        pytest.param({"annotations": {}}, ForeignObjectError, id="somebody else's"),
+        pytest.param({"deletionTimestamp": "2026-01-01T00:00:00Z"}, AlreadyExists, id="one that is going"),
+    ],
+)
+async def test_a_job_in_the_place_of_a_build_is_not_taken_for_it(bench, metadata, error):
+    bench.client.seed(JOB, build(uid="first", **metadata))
+    with pytest.raises(error):
+        await bench.run(Plan(create=(build(),), status={"phase": "Preparing"}))
+    assert bench.store.get(JOB, "ns", BUILT.name) is None
+    assert bench.client.of(TRAINING_JOB)[0]["status"]["phase"] == "Pending"
+
+
+async def test_what_a_build_left_is_sealed_before_the_status_speaks_of_it(bench):
+    wish = Seal(namespace="ns", hash=BUILT.hash, job="first")
+    await bench.run(Plan(seal=wish))
+    assert bench.environments.sealed == [wish]
 
 
 async def test_a_model_that_is_there_already_may_belong_to_anybody(bench):

@@ -6,6 +6,7 @@ from tests.unit.runtime.fakes import FakeClock, job, meta, training_job
 from trainyard_operator.api.names import COMPUTE_CLUSTER, JOB, NODE, POD, REGISTERED_MODEL, TRAINING_JOB, WORKLOAD
 from trainyard_operator.domain.run_status import NEAR
 from trainyard_operator.runtime.informer import CLUSTER_SECONDS, FAR_PLACES_SECONDS, PLACES_SECONDS, Informer
+from trainyard_operator.runtime.occupancy import occupied
 from trainyard_operator.runtime.queuebook import QueueBook
 from trainyard_operator.runtime.queues import Key, Queues
 from trainyard_operator.runtime.store import Store
@@ -280,3 +281,41 @@ async def test_an_object_that_nobody_can_read_is_counted_and_stops_nothing(yard,
     assert yard.unreadable == ["trainingjobs"]
     yard.informer.take(TRAINING_JOB, training_job())
     assert await yard.said() == [RUN]
+
+
+HASH = "a" * 64
+PREPARING = {"phase": "Preparing", "environment": {"hash": HASH, "state": "Building"}}
+
+
+def of_build(name=f"env-{HASH[:12]}", **more):
+    labels = {"trainyard.dev/run-uid": name, "trainyard.dev/environment": name}
+    return {"metadata": meta(name, labels=labels, **more), "status": {}}
+
+
+@pytest.mark.parametrize("kind", [JOB, POD], ids=lambda kind: kind.kind)
+@pytest.mark.parametrize(
+    ("change", "woken"),
+    [
+        pytest.param({}, [RUN], id="its own"),
+        pytest.param({"name": "env-bbbbbbbbbbbb"}, [], id="another environment"),
+        pytest.param({"namespace": "elsewhere"}, [], id="another namespace"),
+    ],
+)
+async def test_a_build_wakes_the_runs_that_wait_for_it(yard, kind, change, woken):
+    yard.informer.take(TRAINING_JOB, training_job(status=PREPARING))
+    await yard.settled()
+    yard.informer.take(kind, of_build(**change))
+    assert await yard.said() == woken
+
+
+async def test_the_words_of_a_build_wake_runs_that_wait_and_no_others(yard):
+    yard.informer.take(TRAINING_JOB, training_job(status=PREPARING))
+    yard.informer.take(TRAINING_JOB, training_job("two", status={**PREPARING, "phase": "Running"}))
+    await yard.settled()
+    yard.informer.environment_changed("ns", f"env-{HASH[:12]}")
+    assert await yard.said() == [RUN]
+
+
+async def test_the_pod_of_a_build_keeps_no_node_busy(yard):
+    assert occupied({**of_build(), "spec": {"nodeName": "n1"}}) is None
+    assert occupied(pod(node_name="n1")) == "n1"

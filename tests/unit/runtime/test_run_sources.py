@@ -5,14 +5,18 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
+from packaging.version import Version
 
 from tests.unit.domain.builders import SETTINGS
 from tests.unit.runtime.fakes import job, meta, training_job
 from tests.unit.storage.memory import MemoryStore
 from trainyard_operator.api.names import COMPUTE_CLUSTER, JOB, TRAINING_JOB
+from trainyard_operator.domain.environment_build import BuildSettings
 from trainyard_operator.domain.rerun import NotYet, read_note
 from trainyard_operator.domain.run_view import ArchiveSource
 from trainyard_operator.runtime.controllers.training_job import TrainingJobController
+from trainyard_operator.runtime.environments import EnvironmentBook
+from trainyard_operator.runtime.index import Index
 from trainyard_operator.runtime.memory import Memory
 from trainyard_operator.runtime.queuebook import QueueBook
 from trainyard_operator.runtime.store import Store
@@ -34,6 +38,14 @@ class Yard:
             client=None,
             objects=self.files,
             memory=Memory(),
+            environments=EnvironmentBook(
+                store=self.store,
+                objects=self.files,
+                settings=BuildSettings(packages={"joblib": (Version("1.6.0"),)}),
+                trainer_image=SETTINGS.trainer_image,
+                bucket="bucket",
+                index=Index,
+            ),
             settings=SETTINGS,
             bucket="bucket",
             no_kueue="",

@@ -30,6 +30,11 @@ def test_every_variable_is_read():
             "TRAINYARD_LOG_LEVEL": "DEBUG",
             "TRAINYARD_KUEUE_ENABLED": "true",
             "TRAINYARD_RUN_DEFAULT_REQUESTS": '{"cpu": "500m", "memory": "1Gi"}',
+            "TRAINYARD_BUILDS": '{"resources": {"limits": {"memory": "1Gi"}}, "nodeSelector": {"a": "b"}, "tolerations": []}',
+            "TRAINYARD_BUILDS_TIMEOUT_SECONDS": "60",
+            "TRAINYARD_INDEX_FOLDER": "/index",
+            "TRAINYARD_TRAINER_PACKAGES": "/packages.txt",
+            "TRAINYARD_ENVIRONMENTS_UNUSED_DAYS": "7",
         }
     )
     assert settings.gateway_url == "https://trainyard-gateway.yard.svc:8443"
@@ -38,6 +43,10 @@ def test_every_variable_is_read():
     assert (settings.workers, settings.resync_seconds, settings.gateway_port) == (4, 60, 9443)
     assert settings.run_default_requests == {"cpu": "500m", "memory": "1Gi"}
     assert (settings.s3_access_key, settings.s3_secret_key) == ("id", "key")
+    assert settings.builds.resources == {"limits": {"memory": "1Gi"}}
+    assert (settings.builds.node_selector, settings.builds.timeout_seconds) == ({"a": "b"}, 60)
+    assert (settings.index_folder, settings.trainer_packages) == ("/index", "/packages.txt")
+    assert settings.environments_unused_days == 7
 
 
 def test_without_a_pod_two_processes_have_two_identities():
@@ -60,6 +69,7 @@ def test_keys_are_not_shown():
         pytest.param("METRICS_PORT", "70000", "use a number from 0 to 65535", id="no port"),
         pytest.param("LOG_LEVEL", "LOUD", "use one of DEBUG, INFO", id="not on the list"),
         pytest.param("KUEUE_ENABLED", "yes", "use one of true, false", id="neither yes nor no"),
+        pytest.param("BUILDS", "[]", "must be a JSON object", id="no object"),
         pytest.param("RUN_DEFAULT_REQUESTS", "cpu=1", "use a JSON object", id="no JSON"),
         pytest.param("RUN_DEFAULT_REQUESTS", '{"gpu": 1}', "use a JSON object", id="an unknown resource"),
     ],

@@ -226,3 +226,18 @@ class TestLiveRuns:
         else:
             store.remove(TRAINING_JOB, training_job(version=2))
         assert store.live == {}
+
+
+@pytest.mark.parametrize(
+    ("environment", "status", "kept"),
+    [
+        pytest.param({"requirements": "r.txt"}, {}, "tabulate\n", id="while it decides what is built"),
+        pytest.param({"requirements": "r.txt"}, {"jobName": "one-job"}, 9, id="once the run has its Job"),
+        pytest.param({}, {}, 9, id="a file like any other"),
+        pytest.param({"requirements": "long.txt"}, {}, 9, id="another file"),
+    ],
+)
+def test_the_text_of_the_requirements_is_kept_while_it_is_needed(environment, status, kept):
+    inline = {"train.py": "print(1)", "r.txt": "tabulate\n", "long.txt": "#" * 65537}
+    run = training_job(spec={"source": {"inline": inline}, "environment": environment}, status=status)
+    assert slim(TRAINING_JOB, run)["spec"]["source"]["inline"] == {"train.py": 8, "r.txt": kept, "long.txt": 65537}

@@ -11,6 +11,7 @@ from trainyard_operator.runtime.controller import Controller
 from trainyard_operator.runtime.controllers.compute_cluster import ComputeClusterController
 from trainyard_operator.runtime.controllers.registered_model import RegisteredModelController
 from trainyard_operator.runtime.controllers.training_job import TrainingJobController
+from trainyard_operator.runtime.environments import EnvironmentBook
 from trainyard_operator.runtime.memory import Memory
 from trainyard_operator.runtime.queuebook import QueueBook
 from trainyard_operator.runtime.store import Store
@@ -24,6 +25,7 @@ def build_controllers(  # noqa: PLR0913 - the composition root of the reconciler
     client: Client,
     objects: ObjectStore,
     memory: Memory,
+    environments: EnvironmentBook,
     pods: PodSettings,
     catalogue: Catalogue,
     karpenter: bool,
@@ -39,6 +41,7 @@ def build_controllers(  # noqa: PLR0913 - the composition root of the reconciler
             client=client,
             objects=objects,
             memory=memory,
+            environments=environments,
             settings=pods,
             bucket=bucket,
             no_kueue=no_kueue,

@@ -22,8 +22,10 @@ from trainyard_operator.api.names import (
 )
 from trainyard_operator.api.reasons import Phase
 from trainyard_operator.api.source import SourceSpec
+from trainyard_operator.api.training_job import TrainingJobSpec
 from trainyard_operator.domain.admission import ENDED
 from trainyard_operator.domain.attempts import attempt_of, has_ended, is_over, latest_attempt, newest_job
+from trainyard_operator.domain.environment import Preparation
 from trainyard_operator.domain.job import PodSettings
 from trainyard_operator.domain.kueue import is_kueues
 from trainyard_operator.domain.plan import Plan
@@ -43,6 +45,7 @@ from trainyard_operator.domain.training_job import plan_training_job
 from trainyard_operator.kube.client import Client
 from trainyard_operator.kube.errors import NotFound
 from trainyard_operator.providers.base import Cluster
+from trainyard_operator.runtime.environments import EnvironmentBook
 from trainyard_operator.runtime.memory import Memory
 from trainyard_operator.runtime.queuebook import QueueBook
 from trainyard_operator.runtime.store import Store
@@ -69,6 +72,7 @@ class TrainingJobController:
         client: Client,
         objects: ObjectStore,
         memory: Memory,
+        environments: EnvironmentBook,
         settings: PodSettings,
         bucket: str,
         no_kueue: str,
@@ -79,6 +83,7 @@ class TrainingJobController:
         self._client = client
         self._objects = objects
         self._memory = memory
+        self._environments = environments
         self._settings = settings
         self._bucket = bucket
         self._last_write: dict[str, datetime] = {}
@@ -93,6 +98,9 @@ class TrainingJobController:
         live = self._store.live.get(uid)
         if live is not None and live.attempt != attempt:
             live = None
+        # Once it has begun its source is frozen, whatever becomes of the ConfigMap.
+        source = await self._source(namespace, spec) if attempt == 0 else None
+        repeated = self._repeated(parent, job)
         key = cluster_of(parent)
         cluster = self._store.get(COMPUTE_CLUSTER, *key) if key else None
         saved = await self._saved(parent, job, pods, attempt)
@@ -107,9 +115,9 @@ class TrainingJobController:
             machines=self._book.understand(cluster) if cluster else "",
             workload=self._workload(job),
             no_kueue=self._no_kueue,
-            # Once it has begun its source is frozen, whatever becomes of the ConfigMap.
-            source=await self._source(namespace, spec) if attempt == 0 else None,
-            repeated=self._repeated(parent, job),
+            source=source,
+            repeated=repeated,
+            preparation=await self._preparation(whole(parent, repeated), source) if attempt == 0 else None,
             live=live.report if live else None,
             source_sha256=live.source_sha256 if live else None,
             source_commit=live.source_commit if live else None,
@@ -119,6 +127,21 @@ class TrainingJobController:
             data=await self._data(meta),
             last_write=self._last_write.get(uid),
         )
+
+    async def _preparation(
+        self, run: Mapping[str, Any], source: ConfigMapSource | ArchiveSource | None
+    ) -> Preparation | Failure | None:
+        try:
+            spec = TrainingJobSpec.parse(run["spec"])
+        except SpecError:
+            return None  # which the plan finds as well, and says
+        config_map = source if isinstance(source, ConfigMapSource) else None
+        if not spec.environment.builds or (config_map is not None and config_map.files is None):
+            return None
+        text = config_map.requirements if config_map is not None else None
+        if spec.source and spec.source.inline_files is not None and spec.environment.requirements is not None:
+            text = run["spec"]["source"]["inline"][spec.environment.requirements]
+        return await self._environments.preparation(run, spec, text if isinstance(text, str) else None)
 
     def plan(self, parent: JsonObject, view: RunView, now: datetime) -> Plan:
         """Return the next step of a run.
@@ -190,7 +213,11 @@ class TrainingJobController:
             config_map = await self._client.get(CONFIG_MAP, source.config_map, namespace=namespace)
         except NotFound:
             return ConfigMapSource(files=None)
-        return ConfigMapSource(files=frozenset((config_map.get("data") or {}) | (config_map.get("binaryData") or {})))
+        texts = config_map.get("data") or {}
+        return ConfigMapSource(
+            files=frozenset(texts | (config_map.get("binaryData") or {})),
+            requirements=texts.get(_mapping(spec.get("environment")).get("requirements")),
+        )
 
     async def _data(self, meta: Mapping[str, Any]) -> RunData | None:
         if not meta.get("deletionTimestamp") or DATA_FINALIZER not in (meta.get("finalizers") or ()):
