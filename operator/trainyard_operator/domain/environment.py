@@ -28,6 +28,14 @@ class EnvironmentRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Kept:
+    """The packages of the run that is repeated, which its repetition gets as they are."""
+
+    record: EnvironmentRecord
+    logs_uri: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Preparation:
     """How far the environment of a run is.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from trainyard_operator.api.names import REPEATS_ANNOTATION
@@ -29,16 +29,22 @@ Find = Callable[[str], Mapping[str, Any] | None]
 
 @dataclass(frozen=True, kw_only=True)
 class Repeated:
-    """The run that is repeated: which one it is, the digest of its code, and its spec with the image pinned."""
+    """The run that is repeated: which one it is, the digest of its code, and its spec with the image pinned.
+
+    `environment` is what its status says of its packages: their hash, and where their logs are if they had a build.
+    """
 
     name: str
     uid: str
     sha256: str
     spec: Mapping[str, Any]
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     def note(self) -> str:
         """Return this as the annotation of a Job."""
         document = {"name": self.name, "uid": self.uid, "sha256": self.sha256, "spec": self.spec}
+        if self.environment:
+            document["environment"] = self.environment
         return json.dumps(document, sort_keys=True, separators=(",", ":"))
 
 
@@ -54,8 +60,13 @@ def read_note(job: Mapping[str, Any] | None) -> Repeated | None:
     text = ((job or {}).get("metadata") or {}).get("annotations", {}).get(REPEATS_ANNOTATION)
     try:
         note = json.loads(text) if text else None
-        return Repeated(name=note["name"], uid=note["uid"], sha256=note["sha256"], spec=note["spec"]) if note else None
-    except (ValueError, TypeError, KeyError):
+        if not note:
+            return None
+        environment = dict(note.get("environment") or {})
+        return Repeated(
+            name=note["name"], uid=note["uid"], sha256=note["sha256"], spec=note["spec"], environment=environment
+        )
+    except (AttributeError, ValueError, TypeError, KeyError):
         return None  # somebody else wrote it
 
 
@@ -113,12 +124,13 @@ def _repeated(original: Mapping[str, Any]) -> Repeated | NotYet | Failure:
     environment = status.get("environment") or {}
     if ended and not isinstance(sha256, str):
         return _nothing(name)
-    if not isinstance(sha256, str) or not (ended or environment):
+    if not isinstance(sha256, str) or not (ended or "imageDigest" in environment):
         return NotYet(message=f"spec.rerunOf: {name} has not started yet; the run starts when that one has")
     spec = {name: original["spec"][name] for name in (*TAKEN, *TAKEN_WHERE_ABSENT) if name in original["spec"]}
     if "image" in environment:
         spec["environment"] = {**(spec.get("environment") or {}), "image": environment["image"]}
-    found = Repeated(name=name, uid=meta["uid"], sha256=sha256, spec=spec)
+    packages = {part: environment[part] for part in ("hash", "logUri") if part in environment}
+    found = Repeated(name=name, uid=meta["uid"], sha256=sha256, spec=spec, environment=packages)
     if len(found.note().encode()) > MAX_NOTE_BYTES:
         words = f"spec.rerunOf: parameters and arguments of {name} are too long to be taken over: repeat them here"
         return Failure(reason=Reason.INVALID_SPEC, message=words)

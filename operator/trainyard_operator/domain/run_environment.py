@@ -17,7 +17,7 @@ from trainyard_operator.api.reasons import EnvironmentState, Phase
 from trainyard_operator.api.reasons import TrainingJobReason as Reason
 from trainyard_operator.domain.attempts import has_finished
 from trainyard_operator.domain.conditions import find, is_true, parse_timestamp, shorten
-from trainyard_operator.domain.environment import Preparation
+from trainyard_operator.domain.environment import Kept, Preparation
 from trainyard_operator.domain.environment_build import BUILD, PACK, build_environment_job
 from trainyard_operator.domain.plan import Deletion, Plan, Seal
 from trainyard_operator.domain.pod import IMAGE_TROUBLE, PodFacts, newest
@@ -37,7 +37,7 @@ _STEP_SECONDS = 10
 def prepare_environment(parent: Mapping[str, Any], view: RunView, now: datetime) -> Plan | Failure | None:
     """Return the next step to a run's environment; None where nothing keeps the run from going on."""
     there = view.preparation
-    if there is None or (isinstance(there, Preparation) and there.record is not None):
+    if there is None or isinstance(there, Kept) or (isinstance(there, Preparation) and there.record is not None):
         return None
     if isinstance(there, Failure):
         return there
@@ -62,9 +62,10 @@ def prepare_environment(parent: Mapping[str, Any], view: RunView, now: datetime)
 def told(view: RunView, state: EnvironmentState) -> JsonObject | None:
     """Return what the status says of a run's environment; None where the run asks for no packages."""
     there = view.preparation
-    if not isinstance(there, Preparation):
+    if not isinstance(there, Preparation | Kept):
         return None
-    status = {"hash": there.environment.hash, "state": state.value}
+    digest = there.record.hash if isinstance(there, Kept) else there.environment.hash
+    status = {"hash": digest, "state": state.value}
     return {**status, "logUri": there.logs_uri} if there.logs_uri else status
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from trainyard.contract import Report, RunManifest, attempt_folder
 from trainyard_operator.domain.admission import Gate
-from trainyard_operator.domain.environment import Preparation
+from trainyard_operator.domain.environment import Kept, Preparation
 from trainyard_operator.domain.job import PodSettings
 from trainyard_operator.domain.rerun import NotYet, Repeated
 from trainyard_operator.domain.run_ending import Failure
@@ -90,7 +90,8 @@ class RunView:
     no_kueue: str = ""  # why Kueue cannot be asked, where it cannot
     source: ConfigMapSource | ArchiveSource | None = None
     repeated: Repeated | NotYet | Failure | None = None  # the run of `spec.rerunOf`
-    preparation: Preparation | Failure | None = None  # of the packages that the run asks for, before it has a Job
+    # Of the packages that the run asks for, before it has a Job.
+    preparation: Preparation | Kept | Failure | None = None
     live: Report | None = None  # of the latest attempt
     source_sha256: str | None = None
     source_commit: str | None = None

@@ -25,7 +25,7 @@ from trainyard_operator.domain.attempts import (
     noted,
 )
 from trainyard_operator.domain.deadlines import next_deadline
-from trainyard_operator.domain.environment import Preparation
+from trainyard_operator.domain.environment import Kept, Preparation
 from trainyard_operator.domain.job import Berth, build_job
 from trainyard_operator.domain.kueue import carried_labels, is_kueues
 from trainyard_operator.domain.kueue import gate_of as kueue_gate
@@ -212,9 +212,9 @@ def _packed(parent: Mapping[str, Any], view: RunView, attempt: int) -> str | Non
         known: Mapping[str, Any] = (parent.get("status") or {}).get("environment") or {}
         return known.get("hash") if "logUri" in known else None
     there = view.preparation
-    if not isinstance(there, Preparation) or there.record is None or there.record.pack is None:
+    if not isinstance(there, Preparation | Kept) or there.record is None or there.record.pack is None:
         return None
-    return there.environment.hash
+    return there.record.hash
 
 
 def _berth(spec: TrainingJobSpec, view: RunView) -> Berth | None:

@@ -29,9 +29,10 @@ from trainyard_operator.api.reasons import TrainingJobReason as Reason
 from trainyard_operator.api.training_job import TrainingJobSpec
 from trainyard_operator.domain.admission import ENDED
 from trainyard_operator.domain.attempts import has_finished
-from trainyard_operator.domain.environment import EnvironmentRecord, Preparation
+from trainyard_operator.domain.environment import EnvironmentRecord, Kept, Preparation
 from trainyard_operator.domain.environment_build import BuildSettings, environment_of
 from trainyard_operator.domain.plan import Seal
+from trainyard_operator.domain.rerun import Repeated
 from trainyard_operator.domain.run_ending import Failure
 from trainyard_operator.runtime.index import Index, read_index
 from trainyard_operator.runtime.store import Store
@@ -126,6 +127,26 @@ class EnvironmentBook:
             unusable=self._unusable.get(uid, ""),
             logs_uri=layout.uri(self._bucket, layout.environment_logs_prefix(namespace, digest)),
         )
+
+    async def again(
+        self, run: Mapping[str, Any], spec: TrainingJobSpec, repeated: Repeated
+    ) -> Preparation | Kept | Failure | None:
+        """Return the packages of a run that repeats another one: those of the other one, as long as they are kept."""
+        digest, logs_uri = repeated.environment.get("hash"), repeated.environment.get("logUri", "")
+        if digest is None:
+            return None
+        if not logs_uri:
+            return Kept(record=EnvironmentRecord(hash=digest, pack=None))
+        record = await self.record(run["metadata"]["namespace"], digest)
+        if record is not None:
+            return Kept(record=record, logs_uri=logs_uri)
+        if spec.environment.requirements is None:
+            return await self.preparation(run, spec, None)
+        words = (
+            f"spec.rerunOf: the packages of {repeated.name}, which its file {spec.environment.requirements} lists, are "
+            "not kept any more: give this run a source with that file, and an environment, in place of spec.rerunOf"
+        )
+        return Failure(reason=Reason.ENVIRONMENT_NOT_RESTORED, message=words)
 
     async def record(self, namespace: str, digest: str) -> EnvironmentRecord | None:
         """Return what was written down of an environment, None where it cannot be used."""

@@ -7,6 +7,7 @@ import pytest
 from tests.unit.domain.builders import NOW, SETTINGS, UID, training_job, view
 from trainyard_operator.api.reasons import TrainingJobReason as Reason
 from trainyard_operator.api.training_job import TrainingJobSpec
+from trainyard_operator.domain.environment import EnvironmentRecord, Kept, Pack
 from trainyard_operator.domain.job import build_job
 from trainyard_operator.domain.rerun import MAX_NOTE_BYTES, NotYet, Repeated, look_up, read_note, whole
 from trainyard_operator.domain.run_ending import Failure
@@ -14,6 +15,7 @@ from trainyard_operator.domain.training_job import plan_training_job
 
 SHA = "5" * 64
 IMAGE = "registry.example.com/trainer@sha256:" + "a" * 64
+PACKAGES = {"hash": "e" * 64, "state": "Ready", "logUri": "s3://bucket/envs/default/e/logs/"}
 WORDS = {
     "entryScript": "main.py",
     "parameters": {"rate": 0.5},
@@ -100,6 +102,9 @@ def test_a_run_whose_image_came_from_no_registry_is_repeated_with_the_image_that
         pytest.param([original(status=None)], "first has not started yet", id="just created"),
         pytest.param([original(status={"phase": "Queued"})], "first has not started yet", id="queued"),
         pytest.param([original(status=started(environment=None))], "first has not started yet", id="fetching"),
+        pytest.param(
+            [original(status=started(environment=PACKAGES))], "first has not started yet", id="fetching, with packages"
+        ),
         pytest.param([run("first", of="zero")], "there is no TrainingJob zero", id="the first of a chain is not there"),
     ],
 )
@@ -150,7 +155,29 @@ def test_a_rerun_of_a_rerun_does_not_need_the_first_one_where_the_second_has_its
     assert found(third, second, jobs={"uid-again": job}).spec["parameters"] == {"rate": 0.5}
 
 
-@pytest.mark.parametrize("text", ["", "no json", "[]", "{}", '{"name": 1}'])
+def test_the_packages_of_the_first_run_are_noted_through_a_chain_of_reruns():
+    wanted = {"hash": PACKAGES["hash"], "logUri": PACKAGES["logUri"]}
+    status = started(environment={**PACKAGES, "imageDigest": "sha256:" + "a" * 64, "image": IMAGE})
+    repeated = found(rerun(), original(status=status))
+    assert repeated.environment == wanted
+    job = {"metadata": {"annotations": {"trainyard.dev/repeats": repeated.note()}}}
+    assert read_note(job) == repeated
+    second = run("again", of="first", status=status)
+    assert found(run("third", of="again"), second, jobs={"uid-again": job}).environment == wanted
+
+
+def test_a_rerun_gets_the_packages_that_are_kept_and_builds_nothing():
+    repeated = found(rerun(), original(environment={"requirements": "r.txt"}))
+    pack = Pack(path="p", sha256="b" * 64, bytes=1)
+    there = Kept(record=EnvironmentRecord(hash=PACKAGES["hash"], pack=pack), logs_uri=PACKAGES["logUri"])
+    plan = plan_training_job(rerun(), view(repeated=repeated, preparation=there), NOW)
+    (job,) = plan.create
+    assert job["metadata"]["annotations"]["trainyard.dev/environment-hash"] == PACKAGES["hash"]
+    assert read_note(job) == repeated
+    assert plan.status["environment"] == PACKAGES
+
+
+@pytest.mark.parametrize("text", ["", "no json", "[]", "[1]", "{}", '{"name": 1}'])
 def test_an_annotation_of_somebody_elses_is_no_note(text):
     assert read_note({"metadata": {"annotations": {"trainyard.dev/repeats": text}}}) is None
     assert read_note(None) is None

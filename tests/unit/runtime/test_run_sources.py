@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 
 import pytest
@@ -21,6 +22,9 @@ from trainyard_operator.runtime.memory import Memory
 from trainyard_operator.runtime.queuebook import QueueBook
 from trainyard_operator.runtime.store import Store
 
+DIGEST = "e" * 64
+LOGS = f"s3://bucket/envs/ns/{DIGEST}/logs/"
+PACK = {"path": "pack.tar.zst", "sha256": "b" * 64, "bytes": 9}
 NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
 SHA = "ab" * 32
 STARTED = {"phase": "Running", "source": {"sha256": SHA}, "environment": {"imageDigest": "sha256:" + "a" * 64}}
@@ -145,3 +149,54 @@ async def test_a_rerun_with_its_job_goes_by_what_the_job_says():
     view, plan = await yard.plan(run)
     assert view.repeated.spec["parameters"] == {"rate": 1}
     assert plan.status is None or "failure" not in plan.status
+
+
+async def plan_rerun_of(*, environment, hash_=DIGEST, logs=LOGS, files=None):
+    yard = Yard(files)
+    known = {"hash": hash_, "state": "Ready", "logUri": logs}
+    status = {
+        **STARTED,
+        "environment": STARTED["environment"] | {name: value for name, value in known.items() if value},
+    }
+    source = {"inline": {"train.py": "", "r.txt": "tabulate"}}
+    yard.run("first", status=status, source=source, environment=environment)
+    _, plan = await yard.plan(yard.run("again", rerunOf="first"))
+    return plan
+
+
+@pytest.mark.parametrize("environment", [{"requirements": "r.txt"}, {"pip": ["tabulate"]}], ids=["file", "pip"])
+async def test_a_rerun_gets_the_packages_of_the_other_run_while_they_are_kept(environment):
+    record = json.dumps({"hash": DIGEST, "pack": PACK}).encode()
+    plan = await plan_rerun_of(environment=environment, files={f"envs/ns/{DIGEST}.json": record})
+    (made,) = plan.create
+    assert made["metadata"]["annotations"]["trainyard.dev/environment-hash"] == DIGEST
+    assert plan.status["environment"] == {"hash": DIGEST, "state": "Ready", "logUri": LOGS}
+
+
+async def test_a_rerun_needs_no_packages_where_the_image_had_them():
+    plan = await plan_rerun_of(environment={"requirements": "r.txt"}, logs=None)
+    (made,) = plan.create
+    assert "trainyard.dev/environment-hash" not in made["metadata"]["annotations"]
+    assert plan.status["environment"] == {"hash": DIGEST, "state": "Ready"}
+
+
+async def test_a_rerun_of_a_run_whose_file_lists_nothing_asks_for_nothing():
+    plan = await plan_rerun_of(environment={"requirements": "r.txt"}, hash_=None, logs=None)
+    assert len(plan.create) == 1
+    assert "environment" not in plan.status
+
+
+async def test_a_rerun_has_a_list_of_packages_installed_again_where_they_were_removed():
+    plan = await plan_rerun_of(environment={"pip": ["tabulate"]})
+    (made,) = plan.create
+    assert made["metadata"]["name"].startswith("env-")
+    assert plan.status["environment"]["state"] == "Building"
+
+
+async def test_a_rerun_fails_where_the_packages_of_a_file_were_removed():
+    plan = await plan_rerun_of(environment={"requirements": "r.txt"})
+    assert plan.create == ()
+    failure = plan.status["failure"]
+    assert failure["reason"] == "EnvironmentNotRestored"
+    assert "spec.rerunOf: the packages of first, which its file r.txt lists, are not kept" in failure["message"]
+    assert "give this run a source with that file" in failure["message"]

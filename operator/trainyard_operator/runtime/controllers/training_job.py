@@ -25,7 +25,7 @@ from trainyard_operator.api.source import SourceSpec
 from trainyard_operator.api.training_job import TrainingJobSpec
 from trainyard_operator.domain.admission import ENDED
 from trainyard_operator.domain.attempts import attempt_of, has_ended, is_over, latest_attempt, newest_job
-from trainyard_operator.domain.environment import Preparation
+from trainyard_operator.domain.environment import Kept, Preparation
 from trainyard_operator.domain.job import PodSettings
 from trainyard_operator.domain.kueue import is_kueues
 from trainyard_operator.domain.plan import Plan
@@ -117,7 +117,7 @@ class TrainingJobController:
             no_kueue=self._no_kueue,
             source=source,
             repeated=repeated,
-            preparation=await self._preparation(whole(parent, repeated), source) if attempt == 0 else None,
+            preparation=await self._preparation(parent, repeated, source) if attempt == 0 else None,
             live=live.report if live else None,
             source_sha256=live.source_sha256 if live else None,
             source_commit=live.source_commit if live else None,
@@ -129,12 +129,18 @@ class TrainingJobController:
         )
 
     async def _preparation(
-        self, run: Mapping[str, Any], source: ConfigMapSource | ArchiveSource | None
-    ) -> Preparation | Failure | None:
+        self,
+        parent: JsonObject,
+        repeated: Repeated | NotYet | Failure | None,
+        source: ConfigMapSource | ArchiveSource | None,
+    ) -> Preparation | Kept | Failure | None:
+        run = whole(parent, repeated)
         try:
             spec = TrainingJobSpec.parse(run["spec"])
         except SpecError:
             return None  # which the plan finds as well, and says
+        if isinstance(repeated, Repeated):
+            return await self._environments.again(run, spec, repeated)
         config_map = source if isinstance(source, ConfigMapSource) else None
         if not spec.environment.builds or (config_map is not None and config_map.files is None):
             return None
