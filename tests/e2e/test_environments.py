@@ -101,6 +101,16 @@ def test_a_second_run_builds_nothing_and_its_script_begins_at_once(yard: Yard, f
     assert float(line.split()[-1]) - started <= 3
 
 
+def test_a_rerun_gets_the_packages_of_a_requirements_file(yard: Yard, first, requirements, files):
+    source = {"inline": {"train.py": IMPORTS, "requirements.txt": "\n".join(requirements)}}
+    original = yard.apply(training_job(source=source, environment={"requirements": "requirements.txt"}))
+    again = yard.wait_for_end(yard.apply(training_job(rerunOf=original)))
+    assert again["status"]["phase"] == "Completed", again["status"]
+    assert "Preparing" not in [phase["name"] for phase in again["status"]["phases"]]
+    assert again["status"]["environment"]["hash"] == first["status"]["environment"]["hash"]
+    assert json.loads(files.read(again, "outputs/facts.json"))["python"] == "/trainyard/env/bin/python3"
+
+
 def test_many_runs_at_once_share_one_build(yard: Yard):
     # Another bound that excludes nothing: a new environment, and the same package.
     requirements = fresh(least="0.7")
