@@ -50,7 +50,7 @@ class Board:
     def __init__(self) -> None:
         self.reports: dict[str, Any] = {}
 
-    def publish(self, uid: str, *, attempt: int, report: Any = None, source_sha256: str | None = None) -> None:
+    def publish(self, uid: str, *, report: Any = None, **_more: Any) -> None:
         if report is not None:
             self.reports[uid] = report
 
