@@ -17,7 +17,7 @@ CASES = [
     pytest.param(
         training_job(scripts.HUNGRY, resources={"requests": {"cpu": "50m"}, "limits": {"memory": "64Mi"}}),
         "OutOfMemory",
-        ["64Mi", "spec.resources.limits.memory"],
+        ["64", "spec.resources.limits.memory"],
         id="more memory than its limit",
     ),
     pytest.param(
