@@ -197,7 +197,7 @@ def test_the_server_refuses_the_operator_what_it_does_not_need(cluster):
         ("list", "/secrets", NAMESPACE),
         ("get", "/secrets trainyard-gateway-tls", "default"),
         ("create", "/secrets", "default"),
-        ("delete", "batch/jobs", "default"),
+        ("deletecollection", "batch/jobs", "default"),
         ("patch", "/pods", "default"),
         ("create", "/pods", NAMESPACE),
         ("update", "trainyard.dev/trainingjobs", "default"),
