@@ -121,6 +121,9 @@ class Gateway:
         try:
             response = await self._guarded(request, handler)
             code = response.status
+        except ConnectionError:
+            # Pods are killed while they talk; aiohttp would log it as an error of ours.
+            return web.Response(status=CLIENT_WENT_AWAY)
         finally:
             self._metrics.observe(op=request[_OP], code=code, seconds=time.monotonic() - began)
         return response
