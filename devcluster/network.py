@@ -61,9 +61,19 @@ def connect(*, names: Names, addresses: Addresses, pid: int) -> None:
 
 
 def inner_rules(addresses: Addresses) -> str:
-    """Rules inside: pods leave with the machine's address; among themselves they keep their own."""
+    """Rules inside: pods leave with the machine's address; among themselves they keep their own.
+
+    What is for a pod that has just gone, or for a service that kube-proxy does not know yet, would follow the default
+    route. It must not leave: out there somebody may answer it, and a client that keeps its connections keeps that one.
+    """
+    refuse = (
+        f'oifname "{UPLINK}" ip daddr {{ {addresses.pods}, {addresses.services} }} '
+        "meta l4proto tcp reject with tcp reset;"
+    )
     return (
         "table ip trainyard\ndelete table ip trainyard\ntable ip trainyard {\n"
+        f"  chain forward {{ type filter hook forward priority filter; {refuse} }}\n"
+        f"  chain output {{ type filter hook output priority filter; {refuse} }}\n"
         "  chain out {\n    type nat hook postrouting priority srcnat;\n"
         f'    ip saddr {addresses.pods} oifname "{UPLINK}" masquerade\n  }}\n}}\n'
     )

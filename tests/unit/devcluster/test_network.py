@@ -53,3 +53,9 @@ def test_rules_replace_those_of_an_earlier_run_and_name_only_our_own_table():
 
 def test_pods_keep_their_addresses_among_themselves():
     assert 'ip saddr 10.77.0.0/18 oifname "uplink" masquerade' in network.inner_rules(Addresses(octet=77))
+
+
+@pytest.mark.parametrize("hook", ["forward", "output"])
+def test_nothing_for_pods_or_services_leaves_the_machine(hook):
+    rule = f'type filter hook {hook} priority filter; oifname "uplink" ip daddr {{ 10.77.0.0/18, 10.77.64.0/18 }} '
+    assert f"{rule}meta l4proto tcp reject with tcp reset;" in network.inner_rules(Addresses(octet=77))
