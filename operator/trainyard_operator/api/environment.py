@@ -18,6 +18,7 @@ from packaging.version import InvalidVersion, Version
 
 from trainyard.contract import canonical_json
 from trainyard_operator.api.fields import (
+    MAX_OBJECT_NAME,
     OBJECT_NAME,
     SpecError,
     read_list,
@@ -43,7 +44,6 @@ MAX_VARIABLE_NAME: Final = 256
 MAX_VARIABLE: Final = 8192
 MAX_VARIABLES: Final = 100
 RESERVED_VARIABLES: Final = "TRAINYARD_"
-MAX_OBJECT_NAME: Final = 253
 DATA_KEY: Final = re.compile(r"^[A-Za-z0-9._-]+$")
 MAX_DATA_KEY: Final = 253
 

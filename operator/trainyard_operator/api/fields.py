@@ -18,6 +18,7 @@ Choice = TypeVar("Choice", bound=StrEnum)
 
 MODEL_NAME: Final = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
 MAX_MODEL_NAME: Final = 255
+MAX_OBJECT_NAME: Final = 253
 OBJECT_NAME: Final = re.compile(r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")
 LABEL_VALUE: Final = re.compile(r"^([A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?)?$")
 LABEL_KEY: Final = re.compile(

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from trainyard.contract import INPUTS_DIR
 from trainyard_operator.api.fields import (
+    MAX_OBJECT_NAME,
     OBJECT_NAME,
     SpecError,
     read_list,
@@ -31,7 +32,6 @@ MAX_S3_ENDPOINT: Final = 253
 S3_REGION: Final = re.compile(r"^[a-z0-9-]+$")
 MAX_S3_REGION: Final = 32
 DEFAULT_S3_REGION: Final = "us-east-1"
-MAX_OBJECT_NAME: Final = 253
 MAX_SIZE_LIMIT: Final = 24
 KINDS: Final = ("datastore", "s3", "pvc")
 

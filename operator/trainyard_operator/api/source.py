@@ -8,11 +8,18 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from trainyard.contract import OUTPUTS
-from trainyard_operator.api.fields import SHA256, SpecError, read_object, read_path, read_reference, read_text
+from trainyard_operator.api.fields import (
+    MAX_OBJECT_NAME,
+    SHA256,
+    SpecError,
+    read_object,
+    read_path,
+    read_reference,
+    read_text,
+)
 
 DEFAULT_ENTRY_SCRIPT: Final = "train.py"
 MAX_FILE_NAME: Final = 253
-MAX_OBJECT_NAME: Final = 253
 MAX_INLINE_FILES: Final = 32
 MAX_INLINE_BYTES: Final = 512 * 1024
 MAX_SOURCE_PATH: Final = 1024
