@@ -7,7 +7,6 @@ end in ``.tmp`` are not looked at: a script writes there and renames, so that no
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import threading
@@ -27,6 +26,7 @@ from trainyard.contract import (
 from trainyard.patience import TransferError
 from trainyard.transfer import StoreRefused, Upload
 from trainyard.uploads import GRANTS_PER_FILE, in_parallel, open_regular, put_file, put_files
+from trainyard_runner.digest import digest_of
 from trainyard_runner.warnings import tell
 
 if TYPE_CHECKING:
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 LOOK_SECONDS = 5.0
 # How long the end of a run waits for a save that is under way before it leaves that one out.
 JOIN_SECONDS = 300.0
-HASH_BYTES = 1024 * 1024
 UNFINISHED = ".tmp"
 
 # Size and time of change of each file, by its name.
@@ -146,12 +145,9 @@ class CheckpointSaver(threading.Thread):
         self._slot, self._saved = number, found
 
     def _file(self, name: str) -> OutputFile:
-        digest, size = hashlib.sha256(), 0
         with open_regular(self._folder / name) as file:
-            while chunk := file.read(HASH_BYTES):
-                digest.update(chunk)
-                size += len(chunk)
-        return OutputFile(path=name, bytes=size, sha256=digest.hexdigest())
+            sha256, size = digest_of(file)
+        return OutputFile(path=name, bytes=size, sha256=sha256)
 
     def _upload(self, slot: str, file: OutputFile) -> Upload:
         path = self._folder / file["path"]
@@ -192,11 +188,9 @@ def _fetch(file: CheckpointFile, folder: Path, store: StoreClient) -> None:
     target = folder / check_relative_path(file["path"], what="the name of a checkpoint's file")
     target.parent.mkdir(parents=True, exist_ok=True)
     store.download(file["url"], target, size=file["bytes"])
-    digest = hashlib.sha256()
     with target.open("rb") as content:
-        while chunk := content.read(HASH_BYTES):
-            digest.update(chunk)
-    if digest.hexdigest() != file["sha256"]:
+        sha256, _ = digest_of(content)
+    if sha256 != file["sha256"]:
         raise StoreRefused(status=200, message=f"{file['path']} was replaced while it was being read")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import subprocess
 import time
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 from trainyard.patience import TransferError
 from trainyard.transfer import StoreRefused
 from trainyard.uploads import GRANTS_PER_FILE
+from trainyard_runner.digest import digest_of
 from trainyard_runner.warnings import tell
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from trainyard_runner.gateway import Clients
     from trainyard_runner.layout import Layout
 
-_CHUNK_BYTES = 1 << 20
 _MEBIBYTE = 1024 * 1024
 
 
@@ -80,9 +79,7 @@ def _download(pack: PackGrant, target: Path, clients: Clients) -> PackGrant:
 
 
 def _check(packed: Path, expected: str) -> None:
-    digest = hashlib.sha256()
     with packed.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    if digest.hexdigest() != expected:
-        raise RestoreError(f"the packages that arrived have the digest {digest.hexdigest()}, not {expected}")
+        sha256, _ = digest_of(file)
+    if sha256 != expected:
+        raise RestoreError(f"the packages that arrived have the digest {sha256}, not {expected}")

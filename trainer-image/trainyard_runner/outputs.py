@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainyard.contract import (
@@ -18,14 +16,14 @@ from trainyard.contract import (
 from trainyard.patience import TransferError
 from trainyard.transfer import Upload
 from trainyard.uploads import in_parallel, open_regular, put_files
+from trainyard_runner.digest import digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from trainyard.transfer import GatewayClient, StoreClient
     from trainyard_runner.warnings import Warnings
-
-HASH_BYTES = 1024 * 1024
 
 
 class OutputsError(Exception):
@@ -125,9 +123,6 @@ def _hashed(folder: Path, name: str, warnings: Warnings) -> Upload | None:
     except OSError as error:
         warnings.add(f"{_shown(name)} was not saved: {error.strerror or error}")
         return None
-    digest, size = hashlib.sha256(), 0
     with file:
-        while chunk := file.read(HASH_BYTES):
-            digest.update(chunk)
-            size += len(chunk)
-    return Upload(path=f"{OUTPUTS}/{name}", size=size, opener=lambda: open_regular(path), sha256=digest.hexdigest())
+        sha256, size = digest_of(file)
+    return Upload(path=f"{OUTPUTS}/{name}", size=size, opener=lambda: open_regular(path), sha256=sha256)

@@ -14,18 +14,17 @@ from trainyard.patience import TransferError
 from trainyard.transfer import Upload
 from trainyard.uploads import open_regular, put_file
 from trainyard_runner.build import failed
+from trainyard_runner.digest import digest_of
 from trainyard_runner.gateway import Clients
 from trainyard_runner.report import Reporter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from trainyard.contract import PackFile, Report
     from trainyard_runner.layout import Layout
 
 CONTAINER = "pack"
-_CHUNK_BYTES = 1 << 20
 _MEBIBYTE = 1024 * 1024
 # A quarter of the size, and unpacked faster than it comes over most networks. Each thread takes memory of its own.
 _ZSTD = {"ZSTD_CLEVEL": "3", "ZSTD_NBTHREADS": "2"}
@@ -61,20 +60,12 @@ def _save(layout: Layout, environ: Mapping[str, str], clients: Clients) -> PackF
     done = subprocess.run(command, env={**environ, **_ZSTD}, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     if done.returncode:
         raise OSError(done.stderr.decode(errors="replace").strip()[-500:])
-    sha256, size = _digest(target)
+    with target.open("rb") as file:
+        sha256, size = digest_of(file)
     path = pack_path(sha256)
     upload = Upload(path=path, size=size, opener=lambda: open_regular(target), sha256=sha256)
     put_file(upload, gateway=clients.gateway, store=clients.store, op="build-put")
     return {"path": path, "sha256": sha256, "bytes": size}
-
-
-def _digest(path: Path) -> tuple[str, int]:
-    digest, size = hashlib.sha256(), 0
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-            size += len(chunk)
-    return digest.hexdigest(), size
 
 
 def _report(layout: Layout) -> Report:

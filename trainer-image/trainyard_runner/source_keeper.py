@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ from trainyard.patience import Unavailable
 from trainyard.transfer import StoreRefused, Upload
 from trainyard.uploads import GRANTS_PER_FILE, open_regular
 from trainyard_runner import git
+from trainyard_runner.digest import digest_of
 from trainyard_runner.mounted import await_secret
 from trainyard_runner.packing import pack
 from trainyard_runner.source import SourceError, unpack
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from trainyard_runner.gateway import Clients
     from trainyard_runner.layout import Layout
 
-_COPY_BYTES = 1024 * 1024
 _TAKEN = 412  # another pod was first
 
 
@@ -51,7 +50,7 @@ class SourceKeeper:
             self._say(f"fetching {wanted['revision']} of {wanted['url']}")
             source = self._freeze(wanted)
             self._say("fetching the source")
-        if not self._packed.exists() or digest_of(self._packed) != source["sha256"]:
+        if not self._packed.exists() or _digest(self._packed) != source["sha256"]:
             source = self._download(source)
         unpack(self._packed, self._layout.work)
         tell(f"fetched the source: {source['bytes']} bytes, SHA-256 {source['sha256']}")
@@ -70,7 +69,7 @@ class SourceKeeper:
             pack(checkout.folder, self._packed)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-        request = {"op": "source-put", "sha256": digest_of(self._packed), "commit": checkout.commit}
+        request = {"op": "source-put", "sha256": _digest(self._packed), "commit": checkout.commit}
         self._upload(request)
         # Whoever was first, this is what every attempt of the run gets.
         return self._clients.gateway.run()["source"]
@@ -104,16 +103,12 @@ class SourceKeeper:
                 if attempt == GRANTS_PER_FILE - 1:
                     raise
                 source = self._clients.gateway.run()["source"]
-        digest = digest_of(self._packed)
+        digest = _digest(self._packed)
         if digest != source["sha256"]:
             raise SourceError(f"the source that arrived has the digest {digest}, not {source['sha256']}")
         return source
 
 
-def digest_of(path: Path) -> str:
-    """Return the SHA-256 of a file, in hex."""
-    digest = hashlib.sha256()
+def _digest(path: Path) -> str:
     with path.open("rb") as file:
-        while chunk := file.read(_COPY_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return digest_of(file)[0]
