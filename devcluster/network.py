@@ -65,15 +65,17 @@ def inner_rules(addresses: Addresses) -> str:
 
     What is for a pod that has just gone, or for a service that kube-proxy does not know yet, would follow the default
     route. It must not leave: out there somebody may answer it, and a client that keeps its connections keeps that one.
+    What the machine itself sends to a service is routed once more after kube-proxy has put a pod's address there, but
+    the hook still has the interface of the first time: only the route tells where it goes.
     """
-    refuse = (
-        f'oifname "{UPLINK}" ip daddr {{ {addresses.pods}, {addresses.services} }} '
-        "meta l4proto tcp reject with tcp reset;"
-    )
+    inside = f"ip daddr {{ {addresses.pods}, {addresses.services} }}"
+    refuse = "meta l4proto tcp reject with tcp reset"
+    forward = f'oifname "{UPLINK}" {inside} {refuse};'
+    output = f"rt ip nexthop {addresses.host} {inside} {refuse};"
     return (
         "table ip trainyard\ndelete table ip trainyard\ntable ip trainyard {\n"
-        f"  chain forward {{ type filter hook forward priority filter; {refuse} }}\n"
-        f"  chain output {{ type filter hook output priority filter; {refuse} }}\n"
+        f"  chain forward {{ type filter hook forward priority filter; {forward} }}\n"
+        f"  chain output {{ type filter hook output priority filter; {output} }}\n"
         "  chain out {\n    type nat hook postrouting priority srcnat;\n"
         f'    ip saddr {addresses.pods} oifname "{UPLINK}" masquerade\n  }}\n}}\n'
     )

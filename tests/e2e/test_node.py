@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
 from devcluster import ports
+from devcluster.machine import Machine
+from devcluster.names import Names
 from tests.e2e.yard import SYSTEM, Json, Yard
+
+if TYPE_CHECKING:
+    from devcluster import layout
 
 LOOK = """
 import json, ssl, time, urllib.request
@@ -31,6 +38,14 @@ print(json.dumps({
     "by short name": read("http://NAME/hello"),
     "api server": read("https://kubernetes.default.svc/readyz", context=trust),
 }))
+"""
+KNOCK = """
+import socket, sys
+try:
+    socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=10).close()
+    print("open")
+except ConnectionRefusedError:
+    print("refused")
 """
 SERVE = """
 import http.server, threading
@@ -115,3 +130,25 @@ def test_a_pod_that_is_not_restricted_is_refused(yard: Yard, image: str):
     careless = pod("careless", image, "")
     del careless["spec"]["securityContext"]["runAsNonRoot"]
     assert "violates PodSecurity" in yard.refuse(careless)
+
+
+def test_what_the_machine_sends_to_a_service_reaches_its_pods_and_to_a_pod_that_is_gone_nothing(
+    yard: Yard, cluster: layout.Yard, image: str, server: str
+):
+    machine = Machine(yard=cluster, names=Names.of(cluster.checkout))
+    command = ["nsenter", f"--target={machine.pid}", "--net", sys.executable, "-c", KNOCK]
+
+    def knock(address: str, port: int) -> str:
+        done = subprocess.run([*command, address, str(port)], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    service = yard.get("service", server, "-n", "default")["spec"]["clusterIP"]
+    yard.wait("kube-proxy to know the service", lambda: knock(service, 80) == "open", seconds=10)
+    gone = f"gone-{uuid.uuid4().hex[:8]}"
+    yard.apply(pod(gone, image, SERVE))
+    yard.kubectl("wait", "--for=condition=Ready", f"pod/{gone}", "--timeout=60s")
+    address = yard.get("pod", gone, "-n", "default")["status"]["podIP"]
+    yard.wait("the pod to serve", lambda: knock(address, 8000) == "open", seconds=10)
+    yard.kubectl("delete", "pod", gone, "--grace-period=1")
+    assert knock(address, 8000) == "refused"
+    assert yard.kubectl("exec", server, "--", "python3", "-c", KNOCK, address, "8000") == "refused\n"

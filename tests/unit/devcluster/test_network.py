@@ -55,7 +55,14 @@ def test_pods_keep_their_addresses_among_themselves():
     assert 'ip saddr 10.77.0.0/18 oifname "uplink" masquerade' in network.inner_rules(Addresses(octet=77))
 
 
-@pytest.mark.parametrize("hook", ["forward", "output"])
-def test_nothing_for_pods_or_services_leaves_the_machine(hook):
-    rule = f'type filter hook {hook} priority filter; oifname "uplink" ip daddr {{ 10.77.0.0/18, 10.77.64.0/18 }} '
+@pytest.mark.parametrize(
+    ("hook", "leaves"),
+    [
+        ("forward", 'oifname "uplink"'),
+        # The hook's interface is that of the way before kube-proxy put a pod's address there.
+        ("output", "rt ip nexthop 10.77.255.1"),
+    ],
+)
+def test_nothing_for_pods_or_services_leaves_the_machine(hook: str, leaves: str):
+    rule = f"type filter hook {hook} priority filter; {leaves} ip daddr {{ 10.77.0.0/18, 10.77.64.0/18 }} "
     assert f"{rule}meta l4proto tcp reject with tcp reset;" in network.inner_rules(Addresses(octet=77))
