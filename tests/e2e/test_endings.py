@@ -16,6 +16,7 @@ from tests.e2e.yard import Json, Yard, conditions, kill_operator, ready, trainin
 pytestmark = pytest.mark.e2e
 
 NO_IMAGE = "localhost/no-such-image:1"
+NO_SECRET = {"name": "TOKEN", "secretKeyRef": {"name": "no-such-secret", "key": "token"}}
 TINY = {"requests": {"cpu": "50m", "memory": "64Mi"}}
 
 
@@ -57,12 +58,16 @@ ENDINGS = {
     ),
     "no space": failing(scripts.NO_SPACE, "DiskFull", "no space was left on its disk", code=1, tail="No space left"),
     "image": failing(
-        scripts.FINE, "StartTimeout", NO_IMAGE, "spec.startTimeoutSeconds",
+        scripts.FINE, "ImagePullFailed", NO_IMAGE, "spec.startTimeoutSeconds",
         spec={"environment": {"image": NO_IMAGE}, "startTimeoutSeconds": 40},
     ),
     "no node": failing(
-        scripts.FINE, "StartTimeout", "no node can take",
+        scripts.FINE, "Unschedulable", "no node can take",
         spec={"resources": {"requests": {"cpu": "900"}}, "startTimeoutSeconds": 40},
+    ),
+    "no secret": failing(
+        scripts.FINE, "StartTimeout", "spec.startTimeoutSeconds: spec.environment.variables", "no-such-secret",
+        spec={"environment": {"variables": [NO_SECRET]}, "startTimeoutSeconds": 30},
     ),
     "too long": failing(
         scripts.STUBBORN, "RunTimeout", "spec.runTimeoutSeconds", saved=("part.bin",),
@@ -141,7 +146,7 @@ def test_a_run_is_suspended_while_it_runs_and_goes_on_in_another_attempt(yard: Y
     assert conditions(run)["Suspended"] == "True"
     assert [entry["reason"] for entry in run["status"]["attempts"]] == ["Suspended"]
     assert files.bytes(folder(run, 1) + "outputs/part.bin") == b"so far"
-    assert yard.items("pods", "-l", f"trainyard.dev/training-job={name}") == []
+    yard.wait("its pod to go", lambda: not yard.items("pods", "-l", f"trainyard.dev/training-job={name}"), seconds=30)
     suspend(yard, name, to=False)
     yard.wait("the second attempt to run", lambda: yard.run(name)["status"].get("attempt") == 2)
     yard.wait_for_phase(name, "Running")

@@ -104,8 +104,14 @@ class TrainingJobReason(Word):
     )
     QUOTA_EXCEEDED = "QuotaExceeded", "A ResourceQuota of the run's namespace has no room for its pod."
     POD_PENDING = "PodPending", "The Job exists and its pod is about to be created."
-    UNSCHEDULABLE = "Unschedulable", "No node fits the pod now; the message repeats what the scheduler says."
-    IMAGE_PULL_FAILED = "ImagePullFailed", "The node cannot pull the image; the kubelet goes on trying."
+    UNSCHEDULABLE = (
+        "Unschedulable",
+        "No node fits the pod, in the scheduler's words; the run waits, at most for `spec.startTimeoutSeconds`.",
+    )
+    IMAGE_PULL_FAILED = (
+        "ImagePullFailed",
+        "The node cannot pull the image; the kubelet goes on trying, at most for `spec.startTimeoutSeconds`.",
+    )
     CONTAINER_NOT_STARTING = "ContainerNotStarting", "The node cannot start a container; the message says why."
     PREPARING = "Preparing", "Source and inputs are being fetched into the pod."
     RUNNING = "Running", "The entry script is running."

@@ -31,6 +31,8 @@ from trainyard_operator.providers.base import Cluster
 JsonObject = dict[str, Any]
 
 _UNTIL_GONE = {Reason.CANCELED: Reason.CANCELING, Reason.SUSPENDED: Reason.SUSPENDING}
+# What keeps a script from starting is the reason of the run's end where it is more than slowness.
+_NEVER_STARTED = frozenset({Reason.IMAGE_PULL_FAILED, Reason.UNSCHEDULABLE})
 _STOPPING = "the run is being stopped, and may save what it has"
 SUSPEND_WORDS = "spec.suspend is set"
 
@@ -68,6 +70,9 @@ def why_stopped(
     if (job.get("spec") or {}).get("suspend"):
         return None  # it waits in a queue, where no time is counted
     late = overdue(spec, job, pod, saving=is_saving(view), now=now)
+    if late == Reason.START_TIMEOUT and pod is not None:
+        cause = why_waiting(pod, view)[0]
+        late = cause if cause in _NEVER_STARTED else late
     return Stop(reason=late, message=stop_words(parent, late, spec, view, pod)) if late else None
 
 
@@ -162,11 +167,13 @@ def stop_words(
 ) -> str:
     """Return why an attempt was stopped; what was said first counts, since the pod that knew more may be gone."""
     ready = find(parent.get("status") or {}, "Ready") or {}
-    if ready.get("reason") == reason.value:
-        return str(ready.get("message", ""))
-    if reason == Reason.START_TIMEOUT:
-        cause = f": {why_waiting(pod, view)[1]}" if pod is not None else ""
-        return f"the script had not started in the {spec.start_timeout} s of spec.startTimeoutSeconds{cause}"
+    said = str(ready.get("message", "")) if ready.get("reason") == reason.value else ""
+    if reason == Reason.START_TIMEOUT or reason in _NEVER_STARTED:
+        late = f"the script had not started in the {spec.start_timeout} s of spec.startTimeoutSeconds"
+        cause = said or (why_waiting(pod, view)[1] if pod is not None else "")
+        return cause if cause.startswith(late) else f"{late}: {cause}".removesuffix(": ")
+    if said:
+        return said
     if reason == Reason.RUN_TIMEOUT:
         return f"{spec.entry_script} ran longer than the {spec.run_timeout} s of spec.runTimeoutSeconds"
     if reason == Reason.NODE_LOST:

@@ -228,8 +228,8 @@ START = {"let_in": timestamp(NOW)}
 @pytest.mark.parametrize(
     ("spec", "facts", "reason", "words"),
     [
-        pytest.param({"startTimeoutSeconds": 60}, {"waiting": ("ErrImagePull", "x")}, "StartTimeout", "cannot be pulled", id="image"),
-        pytest.param({"startTimeoutSeconds": 60}, {"node": None, "unschedulable": "0/1 nodes"}, "StartTimeout", "0/1 nodes", id="no node"),
+        pytest.param({"startTimeoutSeconds": 60}, {"waiting": ("ErrImagePull", "x")}, "ImagePullFailed", "spec.startTimeoutSeconds: the image trainer:1 cannot be pulled", id="image"),
+        pytest.param({"startTimeoutSeconds": 60}, {"node": None, "unschedulable": "0/1 nodes"}, "Unschedulable", "spec.startTimeoutSeconds: no node can take", id="no node"),
         pytest.param({"startTimeoutSeconds": 60}, {"preparing": True}, "StartTimeout", "source and inputs", id="slow inputs"),
         pytest.param({"runTimeoutSeconds": 60}, {"running": True}, "RunTimeout", "60 s of spec.runTimeoutSeconds", id="running"),
     ],
@@ -251,6 +251,15 @@ def test_a_run_that_takes_longer_than_it_may_is_stopped_and_has_failed(spec, fac
     assert words in failure["message"]
     assert parent["status"]["outputs"]["files"] == 1
     assert parent["status"]["attempts"][0]["reason"] == reason
+
+
+def test_a_run_whose_stop_was_noted_and_not_yet_told_says_both_why_it_waited_and_for_how_long():
+    spec, stuck = {"startTimeoutSeconds": 60}, pod(waiting=("ErrImagePull", "x"))
+    parent = step(training_job(**spec), view(job=job(**START), pods=[stuck]), now=NOW + timedelta(seconds=30))[1]
+    assert reason_of(parent) == "ImagePullFailed"
+    gone = view(job=job(stopped="ImagePullFailed"))
+    said = step(parent, gone, now=NOW + timedelta(seconds=70))[1]["status"]["failure"]["message"]
+    assert said.startswith("the script had not started in the 60 s of spec.startTimeoutSeconds: the image trainer:1")
 
 
 def test_the_time_in_a_queue_and_the_time_of_saving_count_for_nothing():
