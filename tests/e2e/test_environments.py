@@ -32,7 +32,7 @@ json.dump({{
     "begun": time.time(),
 }}, open("outputs/facts.json", "w"))
 """
-MANY = 8
+MANY = 20
 
 
 def fresh(*, least: str = "0.8") -> list[str]:
