@@ -54,6 +54,13 @@ with open("/dev/full", "wb") as file:
     file.write(b"x")
 """
 
+TOO_MANY_FILES = """
+import os
+os.makedirs("outputs")
+for n in range(20_001):
+    open(f"outputs/{n:05d}", "w").close()
+"""
+
 DEAF = """
 import signal, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)

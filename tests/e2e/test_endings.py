@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import pytest
@@ -34,10 +34,9 @@ class Ending:
     phase: str = "Failed"
 
 
-def failing(script: str, reason: str, *words: str, **over) -> Ending:
+def failing(script: str | None, reason: str, *words: str, **over) -> Ending:
     spec = over.pop("spec", {})
-    ending = Ending(training_job(script, **spec), reason, words, **over)
-    return ending if ending.attempts else replace(ending, attempts=(reason,))
+    return Ending(training_job(script, **spec), reason, words, **{"attempts": (reason,), **over})
 
 
 ENDINGS = {
@@ -67,7 +66,7 @@ ENDINGS = {
     ),
     "no secret": failing(
         scripts.FINE, "StartTimeout", "spec.startTimeoutSeconds: spec.environment.variables", "no-such-secret",
-        spec={"environment": {"variables": [NO_SECRET]}, "startTimeoutSeconds": 30},
+        spec={"environment": {"variables": [NO_SECRET]}, "startTimeoutSeconds": 60},
     ),
     "too long": failing(
         scripts.STUBBORN, "RunTimeout", "spec.runTimeoutSeconds", saved=("part.bin",),
@@ -83,6 +82,11 @@ ENDINGS = {
     "second attempt": failing(
         scripts.FAILS_ONCE, "Completed", attempts=("ScriptFailed", "Completed"), phase="Completed",
         saved=("model.bin",), spec={"retries": 2},
+    ),
+    "not saved": failing(scripts.TOO_MANY_FILES, "OutputsNotSaved", "20000", "archive"),
+    "invalid": failing(
+        None, "InvalidSpec", "spec.environment.requirements", "line 1 of reqs.txt", attempts=(),
+        spec={"source": {"inline": {"train.py": "", "reqs.txt": "-e ."}}, "environment": {"requirements": "reqs.txt"}},
     ),
     "no model": failing(
         scripts.FINE, "ModelPathNotFound", "outputs/other", saved=("model.bin",),
@@ -107,14 +111,14 @@ def test_a_run_ends_as_it_must_and_says_so(ended, files, case):
     ending, run = ENDINGS[case], ended[case]
     status = run["status"]
     assert (status["phase"], ready(run)["reason"]) == (ending.phase, ending.reason), status
-    assert [entry["reason"] for entry in status["attempts"]] == list(ending.attempts), status["attempts"]
+    assert [entry["reason"] for entry in status.get("attempts", ())] == list(ending.attempts), status
     said = ready(run)["message"]
     assert all(word in said for word in ending.words), said
     failure = status.get("failure", {})
     assert failure.get("reason", "Completed") == ending.reason
     assert failure.get("exitCode") == ending.code or ending.code is None
     assert ending.tail in failure.get("logTail", "")
-    prefix = folder(run) + "outputs/"
+    prefix = (folder(run) if ending.attempts else root(run)) + "outputs/"
     assert tuple(key.removeprefix(prefix) for key in files.keys(prefix)) == ending.saved
     if ending.saved:
         assert status["outputs"]["uri"] == f"s3://trainyard/{prefix}"
