@@ -76,6 +76,8 @@ ATTEMPTS: Final = "attempts"
 MANIFEST: Final = "manifest.json"
 CHECKPOINT: Final = "checkpoint"
 CHECKPOINT_FILE: Final = "checkpoint.json"
+# An empty file of this name in the folder asks for a save at once; it is gone when that is done.
+CHECKPOINT_REQUEST: Final = "save.now"
 CHECKPOINT_SCHEMA: Final = "trainyard.dev/checkpoint/v1"
 METRICS_HISTORY: Final = "metrics.jsonl"
 # A run's log: the whole as one object once the script has ended, until then its parts in the order of their names.

@@ -225,6 +225,18 @@ class Run(MetricLog):
 
         place_folder(self._outputs(), name, path)
 
+    def save_checkpoint(self, timeout_seconds: float = 300) -> None:
+        """Have what lies in the checkpoint folder saved now, and return when it is; offline, return at once.
+
+        Raises
+        ------
+        TimeoutError
+            If it takes longer. The script may go on: it is still being tried.
+        """
+        from trainyard.checkpoints import save_now  # noqa: PLC0415
+
+        save_now(timeout_seconds)
+
     def complete(self) -> None:
         """Take back an earlier `fail`; a run that has none completes when its script ends with exit code 0."""
         self._write({"fail": None, "time": time.time()})

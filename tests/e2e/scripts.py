@@ -92,6 +92,7 @@ if os.path.exists(state):
 else:
     open(state + ".tmp", "w").write(me)
     os.rename(state + ".tmp", state)
+    Run.get_context().save_checkpoint()
     Run.get_context().log("early", 1)
     time.sleep(600)
 """

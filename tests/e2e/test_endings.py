@@ -162,10 +162,10 @@ def test_a_run_is_suspended_while_it_runs_and_goes_on_in_another_attempt(yard: Y
 
 def test_a_script_goes_on_from_the_checkpoint_of_the_attempt_before(yard: Yard, files):
     name = yard.apply(training_job(scripts.COUNTS_ON, terminationGracePeriodSeconds=30))
-    yard.wait("its first words", lambda: yard.run(name)["status"].get("metrics"))
-    suspend(yard, name, to=True)
-    run = yard.wait_for_reason(name, "Suspended")
+    run = yard.wait("its first words", lambda: (run := yard.run(name))["status"].get("metrics") and run)
     assert files.keys(folder(run, 1) + "checkpoint.json")
+    suspend(yard, name, to=True)
+    yard.wait_for_reason(name, "Suspended")
     suspend(yard, name, to=False)
     run = yard.wait_for_end(name)
     assert run["status"]["phase"] == "Completed", run["status"]

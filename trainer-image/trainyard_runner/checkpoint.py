@@ -2,7 +2,8 @@
 
 A checkpoint is what lies in the folder once nothing in it has changed for a while. It is saved in one of two slots,
 and the record that names the slot is written last, so that there is always a whole one in the object store. Names that
-end in ``.tmp`` are not looked at: a script writes there and renames, so that no half written file is ever kept.
+end in ``.tmp`` are not looked at: a script writes there and renames, so that no half written file is ever kept. A
+script that knows that all is written asks for a save with a file of its own, and waits until that is gone.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 from typing import TYPE_CHECKING, cast
 
 from trainyard.contract import (
     CHECKPOINT,
     CHECKPOINT_FILE,
+    CHECKPOINT_REQUEST,
     CHECKPOINT_SCHEMA,
     MAX_OUTPUT_FILES,
     CheckpointRecord,
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     from trainyard_runner.warnings import Warnings
 
 LOOK_SECONDS = 5.0
+ASK_SECONDS = 0.25
 # How long the end of a run waits for a save that is under way before it leaves that one out.
 JOIN_SECONDS = 300.0
 UNFINISHED = ".tmp"
@@ -73,7 +77,7 @@ def _counts(name: str) -> bool:
         check_relative_path(name)
     except InvalidPathError:
         return False
-    return not name.endswith(UNFINISHED)
+    return not name.endswith(UNFINISHED) and name != CHECKPOINT_REQUEST
 
 
 class CheckpointSaver(threading.Thread):
@@ -101,9 +105,19 @@ class CheckpointSaver(threading.Thread):
         self._stopping = threading.Event()
 
     def run(self) -> None:
-        """Look every few seconds until `finish`."""
-        while not self._stopping.wait(LOOK_SECONDS):
-            self._take(look(self._folder))
+        """Look every few seconds, and when the script asks for it, until `finish`."""
+        request, due = self._folder / CHECKPOINT_REQUEST, time.monotonic() + LOOK_SECONDS
+        while not self._stopping.wait(ASK_SECONDS):
+            asked = request.exists()
+            if not asked and time.monotonic() < due:
+                continue
+            found = look(self._folder)
+            if asked:
+                self._seen = found
+            self._take(found)
+            if asked and (found == self._saved or not found):
+                request.unlink(missing_ok=True)
+            due = time.monotonic() + LOOK_SECONDS
 
     def finish(self, *, keep: bool) -> None:
         """End the looking; with `keep`, save what the script has left, which nobody changes any more."""

@@ -27,6 +27,16 @@ open(folder + "/state.bin", "wb").write(b"epoch 1")
 print("saved", flush=True)
 time.sleep(600)
 """
+ASKS = """
+import os
+from trainyard import Run
+folder = os.environ["TRAINYARD_CHECKPOINT_DIR"]
+Run.get_context().save_checkpoint()
+for epoch in (1, 2):
+    open(folder + "/state.bin", "w").write(f"epoch {epoch}")
+    Run.get_context().save_checkpoint()
+print(sorted(os.listdir(folder)))
+"""
 GOES_ON_FROM = """
 import os
 folder = os.environ["TRAINYARD_CHECKPOINT_DIR"]
@@ -74,6 +84,14 @@ def test_a_checkpoint_is_saved_while_the_script_goes_on_and_only_after_its_files
     assert pod.wait() == 143
     # What is saved already is not sent again.
     assert [put.path for put in pod.yard.store.puts if put.path.startswith("checkpoint")] == paths
+
+
+def test_a_script_that_asks_has_its_checkpoint_saved_when_the_call_returns(pod):
+    assert pod.prepared(ASKS).execute() == 0
+    assert pod.saved_log().splitlines()[-1] == "['state.bin']"
+    paths = [put.path for put in pod.yard.store.puts if put.path.startswith("checkpoint")]
+    assert [path.rpartition("/")[2] for path in paths] == ["state.bin", "checkpoint.json"] * 2
+    assert pod.yard.store.objects[f"checkpoint/{record(pod)['slot']}/state.bin"] == b"epoch 2"
 
 
 def test_a_script_that_succeeds_leaves_none(pod):

@@ -321,3 +321,13 @@ def test_metrics_come_back_in_the_order_in_which_they_were_logged(pairs):
     for name in "ab":
         values = [value for key, value in pairs if key == name]
         assert found.get(name) == (values if len(values) > 1 else next(iter(values), None))
+
+
+def test_saving_a_checkpoint_returns_at_once_offline_and_says_so_where_nobody_saves(monkeypatch, tmp_path):
+    monkeypatch.delenv("TRAINYARD_CHECKPOINT_DIR", raising=False)
+    run = Run.get_context()
+    run.save_checkpoint()
+    monkeypatch.setenv("TRAINYARD_CHECKPOINT_DIR", str(tmp_path))
+    with pytest.raises(TimeoutError, match="goes on trying"):
+        run.save_checkpoint(timeout_seconds=0)
+    assert [path.name for path in tmp_path.iterdir()] == ["save.now"]
