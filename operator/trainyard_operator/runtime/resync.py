@@ -101,9 +101,10 @@ class Resync:
         """
         before = {key_of(obj): obj for obj in self._store.list(entry.kind)}
         listed, version = await self._versions(entry)
-        ghosts = [
+        unlisted = [
             obj for key, obj in before.items() if key not in listed and not _written_after(obj["metadata"], version)
         ]
+        ghosts = [obj for obj in unlisted if _is_followed(entry, obj) or not await self._is_there(entry, obj)]
         for ghost in ghosts:
             self._informer.drop(entry.kind, ghost)
         behind = self._behind(entry.kind, listed)
@@ -112,6 +113,13 @@ class Resync:
             behind &= self._behind(entry.kind, listed)
         await self._fetch(entry, behind)
         return Drift(ghosts=len(ghosts), behind=len(behind))
+
+    async def _is_there(self, entry: Watched, obj: JsonObject) -> bool:
+        namespace, name = key_of(obj)
+        found = await find_one(self._client, entry.kind, name, namespace=namespace)
+        if found is not None:
+            self._informer.take(entry.kind, found)
+        return found is not None
 
     async def _versions(self, entry: Watched) -> tuple[dict[ObjectKey, str], str]:
         listed: dict[ObjectKey, str] = {}
@@ -141,6 +149,11 @@ class Resync:
             found = await find_one(self._client, entry.kind, name, namespace=namespace)
             if found is not None:
                 self._informer.take(entry.kind, found)
+
+
+def _is_followed(entry: Watched, obj: JsonObject) -> bool:
+    """Return whether the listing would have `obj`; somebody else's object is known by having its name refused to us."""
+    return not entry.label_selector or entry.label_selector in (obj["metadata"].get("labels") or {})
 
 
 def _written_after(metadata: JsonObject, version: str) -> bool:

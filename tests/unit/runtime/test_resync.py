@@ -58,6 +58,15 @@ async def test_a_ghost_is_removed(yard):
     assert yard.names() == ["b"]
 
 
+async def test_an_object_that_the_listing_leaves_out_is_a_ghost_once_it_is_gone(yard):
+    yard.known("a", "b")
+    followed = Watched(kind=TRAINING_JOB, label_selector="team")
+    assert await yard.resync.sweep(followed) == Drift()
+    yard.client.remove(TRAINING_JOB, "ns", "a")
+    assert await yard.resync.sweep(followed) == Drift(ghosts=1)
+    assert yard.names() == ["b"]
+
+
 async def test_the_runs_of_ghostly_jobs_are_woken(yard):
     yard.store.put(JOB, yard.client.seed(JOB, job()))
     yard.client.remove(JOB, "ns", "one-job")
