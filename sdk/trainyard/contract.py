@@ -194,6 +194,17 @@ class IndexSettings(TypedDict):
     ca: str
 
 
+class CondaWish(TypedDict):
+    """Conda packages to install, the address below which their channels are, and how to get in there."""
+
+    alias: str
+    channels: list[str]
+    packages: list[str]
+    username: str
+    password: str
+    ca: str  # PEM, or empty
+
+
 class BuildDocument(TypedDict):
     """What the pod of an environment's build is told: the answer to the grant ``{"op": "build"}``."""
 
@@ -201,6 +212,7 @@ class BuildDocument(TypedDict):
     requirements: list[str]
     index: IndexSettings
     built: bool  # by an earlier pod: nothing is left to do
+    conda: NotRequired[CondaWish]
 
 
 class PackFile(TypedDict):

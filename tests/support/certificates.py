@@ -13,8 +13,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 
-def certificate(folder: Path, *, address: str = "127.0.0.1") -> tuple[str, ssl.SSLContext]:
-    """Return a certificate for `address`, which is its own authority, as PEM, and a server's context with it."""
+def certificate(folder: Path, *, address: str = "127.0.0.1", ca: bool = True) -> tuple[str, ssl.SSLContext]:
+    """Return a certificate for `address`, which is its own authority, as PEM, and a server's context with it.
+
+    Some clients take no server whose certificate may sign others (`ca`).
+    """
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "fake gateway")])
     now = dt.datetime.now(dt.UTC)
@@ -28,7 +31,7 @@ def certificate(folder: Path, *, address: str = "127.0.0.1") -> tuple[str, ssl.S
         .not_valid_before(now - dt.timedelta(days=1))
         .not_valid_after(now + dt.timedelta(days=1))
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )
     pem = certificate.public_bytes(serialization.Encoding.PEM)

@@ -1,7 +1,8 @@
 """Building an environment, in the image that it is for: what the image lacks is installed beside it.
 
-Three containers, one after the other: `tools` brings this program and uv from the trainer image, `build` installs with
-the Python of the run's own image, and `pack` saves what came of it, in the trainer image again, which has the programs.
+Three containers, one after the other: `tools` brings this program, and what it installs with, from the trainer image;
+`build` installs with the Python of the run's own image; and `pack` saves what came of it, in the trainer image again,
+which has the programs.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 from trainyard.contract import MAX_LOG_TAIL_BYTES
 from trainyard.patience import TransferError
 from trainyard_runner.buildlog import BuildLog, secrets_of
+from trainyard_runner.conda import CondaError, install_conda
 from trainyard_runner.gateway import Clients
 from trainyard_runner.prepare import install_runner
 from trainyard_runner.report import Reporter
@@ -27,12 +29,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from trainyard.contract import BuildDocument, Report
+    from trainyard.contract import BuildDocument, CondaWish, Report
     from trainyard_runner.layout import Layout
 
 CONTAINER = "build"
 FAILED = "EnvironmentBuildFailed"
 UV_IN_IMAGE = "/opt/trainyard/uv"
+SOLVER_IN_IMAGE = "/opt/trainyard/rattler.whl"
 _TAIL_LINES = 60
 # What packages of the image are found by, after those of the environment.
 _PATH_FILE = "zz_trainyard_image.pth"
@@ -48,10 +51,11 @@ class BuildError(Exception):
 
 
 def tools(*, layout: Layout, archive: Path) -> int:
-    """Leave the runner and uv where the image of the run finds them, and return the container's exit code."""
+    """Leave the runner, and what it installs with, where the image of the run finds them; return the exit code."""
     install_runner(archive, layout)
     layout.tools.mkdir(parents=True, exist_ok=True)
     shutil.copy(UV_IN_IMAGE, layout.uv)
+    shutil.copy(SOLVER_IN_IMAGE, layout.solver)
     return 0
 
 
@@ -95,9 +99,10 @@ class _Builder:
         self._layout = layout
         self._message = "looking for what the image has"
         self._tail: list[str] = []
-        self._log = BuildLog(
-            layout.home / "build.log", clients=clients, secrets=secrets_of([index["url"], *index["extraUrls"]])
-        )
+        secrets = secrets_of([index["url"], *index["extraUrls"]])
+        if "conda" in document:
+            secrets.append(document["conda"]["password"])
+        self._log = BuildLog(layout.home / "build.log", clients=clients, secrets=secrets)
         self._env = _uv_environment(environ, layout=layout)
         self._env["UV_DEFAULT_INDEX"] = index["url"]
         if index["extraUrls"]:
@@ -122,27 +127,66 @@ class _Builder:
         return packages
 
     def _build(self) -> list[str]:
+        if "conda" in self._document:
+            installed = self._install_conda(self._document["conda"])
+            return [*installed, *self._install_behind_conda()]
         python = shutil.which("python3", path=self._env.get("PATH"))
         if python is None:
             raise BuildError("the image of spec.environment.image has no python3 on its PATH")
-        wanted = self._layout.home / "requirements.txt"
-        wanted.write_text("\n".join([*self._document["requirements"], ""]))
-        self._message = f"resolving {_count(self._document['requirements'], 'requirement')}"
-        missing = self._missing(python, wanted)
+        missing = self._missing(python)
         if not missing:
             self._log.add("the image has all packages already")
             return []
-        self._message = f"installing {_count(missing, 'package')}"
         target = self._layout.environment
         self._uv("venv", "--system-site-packages", "--no-project", "--python", python, str(target))
         self._find_image(python)
-        wanted.write_text("\n".join([*missing, ""]))
-        options = ["--no-deps", "--compile-bytecode", "--python", str(target / "bin" / "python3")]
-        self._uv("pip", "install", *options, "--requirements", str(wanted))
+        self._install(missing, str(target / "bin" / "python3"))
         return missing
 
-    def _missing(self, python: str, wanted: Path) -> list[str]:
-        """Return what has to be installed for the requirements to be met: what the image has is preferred."""
+    def _install_conda(self, wish: CondaWish) -> list[str]:
+        self._message = f"solving {_count(wish['packages'], 'conda package')}"
+        try:
+            found = install_conda(wish, layout=self._layout, say=self._take_conda)
+        except CondaError as error:
+            self._tail = [self._log.add(line) for line in str(error).splitlines()][-_TAIL_LINES:]
+            raise BuildError(" ".join(" ".join(self._tail).split()), tail="\n".join(self._tail)) from None
+        python = self._layout.environment / "bin" / "python3"
+        if python.exists():
+            # What is for any Python comes uncompiled, and would be compiled again by each run.
+            folders = [str(folder) for folder in self._layout.environment.glob("lib/python3*/site-packages")]
+            command = [str(python), "-I", "-m", "compileall", "-qq", "-j", "2", *folders]
+            subprocess.run(command, env=self._env, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        return found
+
+    def _take_conda(self, line: str) -> None:
+        self._message = "installing conda packages"
+        self._log.add(line)
+
+    def _install_behind_conda(self) -> list[str]:
+        """Install the requirements of pip, if there are any, with the Python that came with the conda packages."""
+        if not self._document["requirements"]:
+            return []
+        python = self._layout.environment / "bin" / "python3"
+        if not python.exists():
+            words = "spec.environment.conda brings no Python to install the packages of pip for"
+            raise BuildError(f"{words}: add python to spec.environment.conda.packages")
+        missing = self._missing(str(python))
+        if missing:
+            self._install(missing, str(python))
+        return missing
+
+    def _install(self, missing: Sequence[str], python: str) -> None:
+        self._message = f"installing {_count(missing, 'package')}"
+        wanted = self._layout.home / "requirements.txt"
+        wanted.write_text("\n".join([*missing, ""]))
+        options = ["--no-deps", "--break-system-packages", "--compile-bytecode", "--python", python]
+        self._uv("pip", "install", *options, "--requirements", str(wanted))
+
+    def _missing(self, python: str) -> list[str]:
+        """Return what has to be installed for the requirements to be met: what `python` has is preferred."""
+        self._message = f"resolving {_count(self._document['requirements'], 'requirement')}"
+        wanted = self._layout.home / "requirements.txt"
+        wanted.write_text("\n".join([*self._document["requirements"], ""]))
         found = self._layout.home / "resolution.json"
         options = ["--dry-run", "--break-system-packages", "--output-format", "json", "--python", python]
         with found.open("wb") as out:

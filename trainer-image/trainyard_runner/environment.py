@@ -60,10 +60,11 @@ def restore_packages(document: RunDocument, *, clients: Clients, layout: Layout)
 def environment_variables(environ: Mapping[str, str], *, layout: Layout) -> dict[str, str]:
     """Return what makes a script and its children use the run's own packages; nothing where it has none."""
     folder = layout.environment
-    if not (folder / "bin").is_dir():
+    conda = (folder / "conda-meta").is_dir()
+    if not (conda or (folder / "bin").is_dir()):
         return {}
     path = environ.get("PATH", "/usr/local/bin:/usr/bin:/bin")
-    return {"PATH": f"{folder / 'bin'}:{path}", "VIRTUAL_ENV": str(folder)}
+    return {"PATH": f"{folder / 'bin'}:{path}", "CONDA_PREFIX" if conda else "VIRTUAL_ENV": str(folder)}
 
 
 def _download(pack: PackGrant, target: Path, clients: Clients) -> PackGrant:

@@ -43,6 +43,16 @@ class Layout:
         return self.tools / "uv"
 
     @property
+    def solver(self) -> Path:
+        """The wheel of what solves conda packages."""
+        return self.tools / "rattler.whl"
+
+    @property
+    def solver_library(self) -> Path:
+        """Where that wheel is unpacked."""
+        return self.tools / "rattler"
+
+    @property
     def built_file(self) -> Path:
         """What `build` leaves for `pack`."""
         return self.home / "built.json"
