@@ -158,6 +158,10 @@ def _variable(name: str, **over: object) -> JsonObject:
     return training_job(environment={"variables": [{"name": name, **over}]})
 
 
+def _conda(*, channels: str = "conda-forge", packages: str = "python=3.12") -> JsonObject:
+    return training_job(environment={"conda": {"channels": [channels], "packages": [packages]}})
+
+
 def _model(path: str = "outputs/m.pkl", **over: object) -> JsonObject:
     return training_job(models=[{"name": "m", "path": path, **over}])
 
@@ -301,6 +305,19 @@ CASES = [
             training_job(source=source, environment={"requirements": "a.txt"}),
         )
         for source in (_archive()["spec"]["source"], _git()["spec"]["source"])
+    ),
+    *(
+        _of_job(f"spec.environment.conda.{field}[]", index, _conda(**{field: good}), _conda(**{field: bad}))
+        for field, index, good, bad in (
+            ("channels", 0, "conda-forge/label/dev", "https://conda.anaconda.org/conda-forge"),
+            ("channels", 0, "team_a.b", "conda-forge/../other"),
+            ("channels", 1, "conda-forge", "defaults"),
+            ("packages", 0, "numpy>=2, <3", "conda-forge::numpy"),
+            ("packages", 0, "python", "https://example.com/numpy-2.0-0.conda"),
+            ("packages", 0, "numpy = 2.*=py312*", "numpy[version=2]"),
+            ("packages", 1, "numpy=1.26|>=2,!=2.1", "numpy 2.0"),
+            ("packages", 1, "_openmp_mutex==4.5", "numpy>="),
+        )
     ),
     _of_job("spec.environment.variables[].name", 0, _variable("MY_TRAINYARD_CA"), _variable("TRAINYARD_CA")),
     _of_job(

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from hypothesis import strategies as st
 
+from trainyard_operator.api import conda
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -42,6 +44,10 @@ _OTHER_SOURCES = st.one_of(
     st.fixed_dictionaries({"archive": st.fixed_dictionaries({"path": _PATHS, "sha256": _DIGESTS})}),
     st.fixed_dictionaries({"git": st.fixed_dictionaries({"url": _URLS, "revision": _NAMES, "path": _FOLDERS})}),
 )
+_CHANNELS = st.from_regex(conda.CHANNEL, fullmatch=True).filter(
+    lambda t: len(t) <= conda.MAX_CHANNEL and t != "defaults"
+)
+_CONDA_PACKAGES = st.from_regex(conda.PACKAGE, fullmatch=True).filter(lambda text: len(text) <= conda.MAX_PACKAGE)
 _REQUIREMENTS = st.builds("{}{}".format, _NAMES, st.sampled_from(["", "==1.0", ">=2,<3", "[extra]~=1.4", " != 2"]))
 
 _EKS = st.fixed_dictionaries(
@@ -156,6 +162,7 @@ def _arrays(node: JsonObject) -> st.SearchStrategy[list[Any]]:
     keys = node.get("x-kubernetes-list-map-keys")
     return st.lists(
         _values(node["items"]),
+        min_size=node.get("minItems", 0),
         max_size=min(node["maxItems"], _MOST),
         unique_by=(lambda item: tuple(item[key] for key in keys)) if keys else None,
         unique=node.get("x-kubernetes-list-type") == "set",
@@ -209,6 +216,9 @@ def _obey_training_job_rules(spec: JsonObject, data: st.DataObject) -> JsonObjec
                 if name != kept:
                     del item[name]
         environment["variables"] = fine
+    if "conda" in environment:
+        for name, texts in (("channels", _CHANNELS), ("packages", _CONDA_PACKAGES)):
+            environment["conda"][name] = data.draw(st.lists(texts, min_size=1, max_size=_MOST))
     if "pip" in environment:
         environment["pip"] = data.draw(st.lists(_REQUIREMENTS, max_size=_MOST))
     if "requirements" in environment:

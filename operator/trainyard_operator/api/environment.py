@@ -17,6 +17,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from trainyard.contract import canonical_json
+from trainyard_operator.api.conda import CondaSpec
 from trainyard_operator.api.fields import (
     MAX_OBJECT_NAME,
     OBJECT_NAME,
@@ -68,11 +69,12 @@ class EnvironmentSpec:
     pip: tuple[str, ...]
     requirements: str | None
     variables: Mapping[str, str | KeyReference]
+    conda: CondaSpec | None = None
 
     @property
     def builds(self) -> bool:
         """Whether it asks for more than an image."""
-        return bool(self.pip) or self.requirements is not None
+        return bool(self.pip) or self.requirements is not None or self.conda is not None
 
     @classmethod
     def parse(cls, value: object) -> Self:
@@ -85,12 +87,13 @@ class EnvironmentSpec:
         """
         field = "spec.environment"
         fields = read_object(value, field)
-        requirements = fields.get("requirements")
+        requirements, conda = fields.get("requirements"), fields.get("conda")
         return cls(
             image=read_optional_text(fields.get("image"), f"{field}.image", at_most=MAX_IMAGE, pattern=IMAGE),
             pip=_read_pip(fields.get("pip")),
             requirements=_read_file(requirements) if requirements is not None else None,
             variables=_read_variables(fields.get("variables")),
+            conda=CondaSpec.parse(conda) if conda is not None else None,
         )
 
 
@@ -99,17 +102,22 @@ class Environment:
     """Everything that decides what a build installs.
 
     `index` is the digest of the package indexes' addresses: packages of a corrected index are another environment.
+    `alias` is the one of the address that the channels of `conda` are below.
     """
 
     image: str
     platform: str
     requirements: tuple[str, ...]
     index: str
+    conda: CondaSpec | None = None
+    alias: str = ""
 
     @property
     def document(self) -> JsonObject:
         """The form that is hashed, and kept with the build."""
+        conda = {} if self.conda is None else {"conda": self.conda.document, "alias": self.alias}
         return {
+            **conda,
             "image": self.image,
             "platform": self.platform,
             "requirements": list(self.requirements),
@@ -134,6 +142,8 @@ class Environment:
             platform=str(document.get("platform")),
             requirements=tuple(str(text) for text in document.get("requirements") or ()),
             index=str(document.get("index")),
+            conda=CondaSpec.of_document(document.get("conda")),
+            alias=str(document.get("alias", "")),
         )
 
 

@@ -66,12 +66,16 @@ class Environments:
         record = await self._book.record(build.namespace, digest)
         # Its logs are there from now on, whatever comes of it.
         await self._book.touch(build.namespace, digest)
-        return BuildDocument(
+        index, conda = self._book.index, build.environment.conda
+        document = BuildDocument(
             hash=digest,
             requirements=list(build.environment.requirements),
-            index=self._book.index.settings(),
+            index=index.settings(),
             built=record is not None,
         )
+        if conda is not None:
+            document["conda"] = index.channels.wish(conda)
+        return document
 
     async def put(self, build: BuildRef, request: BuildPutRequest) -> dict[str, object]:
         """Return addresses below the environment's own folder, until it is written down."""

@@ -102,17 +102,20 @@ class EnvironmentBook:
             requirements = _requirements(spec, text)
         except SpecError as error:
             return Failure(reason=Reason.INVALID_SPEC, message=str(error))
-        if not requirements:
+        conda = spec.environment.conda
+        if not (requirements or conda):
             return None
         environment = Environment(
             image=spec.environment.image or self._trainer_image,
             platform=self._settings.platform,
             requirements=requirements,
             index=self.index.digest,
+            conda=conda,
+            alias=self.index.channels.digest if conda else "",
         )
         digest, namespace = environment.hash, run["metadata"]["namespace"]
         known = Preparation(environment=environment, settings=self._settings)
-        if spec.environment.image is None and has_all(self._settings.packages, requirements):
+        if conda is None and spec.environment.image is None and has_all(self._settings.packages, requirements):
             return _with(known, record=EnvironmentRecord(hash=digest, pack=None))
         job = self._store.get(JOB, namespace, environment.name)
         if job is not None and environment_of(job) != environment:

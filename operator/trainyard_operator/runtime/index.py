@@ -10,20 +10,49 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from trainyard.contract import IndexSettings, canonical_json
+from trainyard.contract import CondaWish, IndexSettings, canonical_json
+from trainyard_operator.api.conda import CondaSpec
 
 DEFAULT_URL = "https://pypi.org/simple"
+DEFAULT_ALIAS = "https://conda.anaconda.org"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Channels:
+    """The address that conda channels are below, and who may read there."""
+
+    alias: str = DEFAULT_ALIAS
+    username: str = ""
+    password: str = ""
+    ca: str = ""
+
+    @property
+    def digest(self) -> str:
+        """The digest of the address alone."""
+        return hashlib.sha256(canonical_json(_without_credentials(self.alias))).hexdigest()
+
+    def wish(self, conda: CondaSpec) -> CondaWish:
+        """Return what a build is told."""
+        return CondaWish(
+            alias=_without_credentials(self.alias),
+            channels=list(conda.channels),
+            packages=list(conda.packages),
+            username=self.username,
+            password=self.password,
+            ca=self.ca,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Index:
-    """Package indexes; the credentials are for all of them."""
+    """Package indexes; the credentials are for all of them. Conda packages come from `channels`."""
 
     url: str = DEFAULT_URL
     extra_urls: tuple[str, ...] = ()
     username: str = ""
     password: str = ""
     ca: str = ""
+    channels: Channels = Channels()
 
     @property
     def digest(self) -> str:
@@ -55,6 +84,12 @@ def read_index(folder: Path) -> Index:
         username=_read(folder, "username"),
         password=_read(folder, "password"),
         ca=_read(folder, "ca.crt"),
+        channels=Channels(
+            alias=_read(folder, "conda-channel-alias").rstrip("/") or DEFAULT_ALIAS,
+            username=_read(folder, "conda-username"),
+            password=_read(folder, "conda-password"),
+            ca=_read(folder, "conda-ca.crt"),
+        ),
     )
 
 

@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from trainyard_operator.api import environment
+from trainyard_operator.api.conda import CondaSpec
 from trainyard_operator.api.environment import (
     Environment,
     EnvironmentSpec,
@@ -17,6 +18,7 @@ from trainyard_operator.api.environment import (
 )
 from trainyard_operator.api.fields import SpecError
 
+CONDA = CondaSpec(channels=("conda-forge", "bioconda"), packages=("python=3.12",))
 ONE = Environment(image="trainer:1", platform="amd64", requirements=("tabulate>=0.9",), index="a" * 64)
 
 
@@ -97,14 +99,40 @@ def test_a_variable_that_cannot_be_had_is_refused(variable, words):
         pytest.param({"platform": "arm64"}, id="platform"),
         pytest.param({"requirements": ("tabulate>=0.10",)}, id="requirements"),
         pytest.param({"index": "b" * 64}, id="index"),
+        pytest.param({"conda": CONDA}, id="conda"),
     ],
 )
 def test_whatever_decides_what_is_installed_is_in_the_hash(change):
     assert dataclasses.replace(ONE, **change).hash != ONE.hash
 
 
-def test_a_document_gives_its_environment_back():
-    assert Environment.of_document(ONE.document) == ONE
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(
+            {"conda": dataclasses.replace(CONDA, channels=("bioconda", "conda-forge"))}, id="order of channels"
+        ),
+        pytest.param({"conda": dataclasses.replace(CONDA, packages=("python=3.13",))}, id="packages"),
+        pytest.param({"alias": "d" * 64}, id="address of the channels"),
+    ],
+)
+def test_whatever_decides_which_conda_packages_are_installed_is_in_the_hash(change):
+    one = dataclasses.replace(ONE, conda=CONDA, alias="c" * 64)
+    assert dataclasses.replace(one, **change).hash != one.hash
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        pytest.param(ONE, id="pip"),
+        pytest.param(dataclasses.replace(ONE, conda=CONDA, alias="c" * 64), id="conda"),
+    ],
+)
+def test_a_document_gives_its_environment_back(environment):
+    assert Environment.of_document(environment.document) == environment
+
+
+def test_an_environment_is_named_after_its_hash():
     assert ONE.name == f"env-{ONE.hash[:12]}"
 
 

@@ -9,7 +9,7 @@ import pytest
 from tests.support.schemas import schema, walk
 from trainyard import contract
 from trainyard.contract import INPUTS_DIR, MAX_METRICS, MAX_PATH_BYTES
-from trainyard_operator.api import compute_cluster, environment, fields, inputs, names, source, training_job
+from trainyard_operator.api import compute_cluster, conda, environment, fields, inputs, names, source, training_job
 from trainyard_operator.api.compute_cluster import (
     AutoscalerSettings,
     ComputeClusterSpec,
@@ -17,6 +17,7 @@ from trainyard_operator.api.compute_cluster import (
     NodeClassRef,
     Toleration,
 )
+from trainyard_operator.api.conda import CondaSpec
 from trainyard_operator.api.environment import EnvironmentSpec, KeyReference
 from trainyard_operator.api.inputs import ClaimSpec, InputSpec, S3Spec
 from trainyard_operator.api.registered_model import RegisteredModelSpec
@@ -54,6 +55,8 @@ TRAINING_JOB = [
     ("environment.image", "python:3.13", "environment.image", "python:3.13"),
     ("environment.pip[]", ["Tomli == 2"], "environment.pip", ("tomli==2",)),
     ("environment.requirements", "train.py", "environment.requirements", "train.py"),
+    ("environment.conda.channels[]", ["conda-forge"], "environment.conda.channels", ("conda-forge",)),
+    ("environment.conda.packages[]", ["Python =3.12"], "environment.conda.packages", ("python=3.12",)),
     ("environment.variables[].name", "A", "environment.variables", {"A": "b"}),
     ("environment.variables[].value", "b", "environment.variables", {"A": "b"}),
     *(
@@ -140,7 +143,10 @@ TABLES = {
     "trainingjobs": (
         TRAINING_JOB,
         TrainingJobSpec,
-        [SourceSpec, ArchiveSpec, GitSpec, InputSpec, S3Spec, ClaimSpec, ModelSpec, EnvironmentSpec, KeyReference],
+        [
+            *(SourceSpec, ArchiveSpec, GitSpec, InputSpec, S3Spec, ClaimSpec, ModelSpec),
+            *(EnvironmentSpec, CondaSpec, KeyReference),
+        ],
     ),
     "computeclusters": (
         COMPUTE_CLUSTER,
@@ -295,6 +301,10 @@ def node_at(plural, path):
             ("trainingjobs", "spec.environment.pip[]", "maxLength", environment.MAX_REQUIREMENT),
             ("trainingjobs", "spec.environment.pip[]", "pattern", environment.REQUIREMENT.pattern),
             ("trainingjobs", "spec.environment.requirements", "maxLength", environment.MAX_REQUIREMENTS_FILE),
+            ("trainingjobs", "spec.environment.conda.channels", "maxItems", conda.MAX_CHANNELS),
+            ("trainingjobs", "spec.environment.conda.channels[]", "maxLength", conda.MAX_CHANNEL),
+            ("trainingjobs", "spec.environment.conda.packages", "maxItems", conda.MAX_PACKAGES),
+            ("trainingjobs", "spec.environment.conda.packages[]", "maxLength", conda.MAX_PACKAGE),
             *(
                 ("trainingjobs", f"spec.environment.variables[].{source}.{part}", keyword, expected)
                 for source in ("secretKeyRef", "configMapKeyRef")

@@ -10,6 +10,7 @@ import pytest
 
 from tests.unit.gateway.builders import NAMESPACE, POD_UID, UID, pod_identity, run_ref, spec
 from tests.unit.storage.memory import MemoryStore
+from trainyard_operator.api.conda import CondaSpec
 from trainyard_operator.api.environment import Environment
 from trainyard_operator.api.names import JOB, POD, TRAINING_JOB
 from trainyard_operator.domain.environment_build import BuildSettings, build_environment_job
@@ -19,7 +20,7 @@ from trainyard_operator.gateway.environments import Environments
 from trainyard_operator.gateway.errors import Refusal
 from trainyard_operator.gateway.requests import parse_grant
 from trainyard_operator.runtime.environments import EnvironmentBook
-from trainyard_operator.runtime.index import Index
+from trainyard_operator.runtime.index import Channels, Index
 from trainyard_operator.runtime.store import Store
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -32,16 +33,16 @@ RECORD = {"hash": DIGEST, "pack": {"path": "pack-" + "b" * 16 + ".tar.zst", "sha
 class World:
     """A build whose pod runs, and a run that waits for it; `over` changes the metadata of the build's Job."""
 
-    def __init__(self, *, phase="Preparing", namespace=NAMESPACE, **over):
+    def __init__(self, *, phase="Preparing", namespace=NAMESPACE, environment=ENVIRONMENT, **over):
         self.store, self.objects, self.seconds, self.said = Store(), MemoryStore(), 0.0, []
-        job = build_environment_job(environment=ENVIRONMENT, namespace=NAMESPACE, pods=SETTINGS, builds=BuildSettings())
+        job = build_environment_job(environment=environment, namespace=NAMESPACE, pods=SETTINGS, builds=BuildSettings())
         meta = {**job["metadata"], "uid": "job", "resourceVersion": "1", **over}
         self.store.put(JOB, {"metadata": meta, "status": {}})
         owner = {"apiVersion": "batch/v1", "kind": "Job", "uid": "job"}
         pod = {"name": "env-x", "namespace": NAMESPACE, "uid": POD_UID, "ownerReferences": [owner]}
         self.store.put(POD, {"metadata": {**pod, "resourceVersion": "1"}, "status": {"phase": "Running"}})
         run = {"name": "mnist", "namespace": namespace, "uid": UID, "resourceVersion": "1"}
-        status = {"phase": phase, "environment": {"hash": DIGEST, "state": "Building"}}
+        status = {"phase": phase, "environment": {"hash": environment.hash, "state": "Building"}}
         self.store.put(TRAINING_JOB, {"metadata": run, "spec": spec(), "status": status})
         self.directory = StoreRunDirectory(self.store, clock=lambda: self.seconds, now=lambda: NOW)
         book = EnvironmentBook(
@@ -77,6 +78,15 @@ async def test_a_build_is_told_what_to_install_and_from_where():
         "index": {"url": "https://me:secret@index/simple", "extraUrls": [], "ca": ""},
         "built": False,
     }
+
+
+async def test_a_build_of_conda_packages_is_told_where_their_channels_are():
+    conda = CondaSpec(channels=("conda-forge",), packages=("python=3.12",))
+    world = World(environment=replace(ENVIRONMENT, conda=conda, alias="c" * 64))
+    build = world.environments.build_of(world.identity())
+    document = await world.environments.document(build)
+    assert document["conda"] == Channels().wish(conda)
+    assert document["requirements"] == ["tabulate>=0.9"]
 
 
 async def test_a_build_writes_below_its_own_environments_folder():

@@ -17,7 +17,7 @@ from trainyard_operator.domain.environment_build import BuildSettings
 from trainyard_operator.domain.plan import Seal
 from trainyard_operator.domain.run_ending import Failure
 from trainyard_operator.runtime.environments import EnvironmentBook
-from trainyard_operator.runtime.index import Index
+from trainyard_operator.runtime.index import Channels, Index
 from trainyard_operator.runtime.store import Store
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -96,6 +96,24 @@ async def test_a_file_that_cannot_be_read_says_so(world, text, words):
     import re
 
     assert re.search(words, failure.message)
+
+
+CONDA = {"channels": ["conda-forge"], "packages": ["python=3.12"]}
+
+
+async def test_conda_packages_are_always_built_and_pips_go_with_them(world):
+    alone = await world.preparation(conda=CONDA)
+    both = await world.preparation(conda=CONDA, pip=["joblib>=1"])
+    assert (alone.record, both.record) == (None, None)
+    assert both.environment.requirements == ("joblib>=1",)
+    assert alone.environment.hash != both.environment.hash
+
+
+async def test_channels_at_another_address_are_another_environment_and_pips_stays(world):
+    before = [await world.preparation(**asked) for asked in ({"conda": CONDA}, {"pip": ["tabulate"]})]
+    world.index = Index(channels=Channels(alias="https://mirror/conda"))
+    after = [await world.preparation(**asked) for asked in ({"conda": CONDA}, {"pip": ["tabulate"]})]
+    assert [one.environment == two.environment for one, two in zip(before, after, strict=True)] == [False, True]
 
 
 async def test_what_is_written_down_is_read_once(world):

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from trainyard_operator.runtime.index import DEFAULT_URL, Index, read_index
+from trainyard_operator.api.conda import CondaSpec
+from trainyard_operator.runtime.index import DEFAULT_URL, Channels, Index, read_index
 
 
 def test_without_files_the_index_is_the_public_one(tmp_path):
@@ -24,6 +25,27 @@ def test_every_file_is_read(tmp_path):
         "extraUrls": ["https://me:p%40ss@a/simple", "https://me:p%40ss@b/simple"],
         "ca": "PEM",
     }
+
+
+def test_channels_are_read_and_their_address_carries_no_password(tmp_path):
+    files = {
+        "conda-channel-alias": "https://me:x@mirror/conda/\n",
+        "conda-username": "me",
+        "conda-password": "p@ss",
+        "conda-ca.crt": "PEM",
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    channels = read_index(tmp_path).channels
+    assert channels.wish(CondaSpec(channels=("a",), packages=("b=1",))) == {
+        "alias": "https://mirror/conda",
+        "channels": ["a"],
+        "packages": ["b=1"],
+        "username": "me",
+        "password": "p@ss",
+        "ca": "PEM",
+    }
+    assert channels.digest == Channels(alias="https://mirror/conda").digest != Channels().digest
 
 
 def test_an_address_with_a_user_of_its_own_keeps_it():
