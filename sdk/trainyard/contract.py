@@ -247,6 +247,18 @@ class RunDocument(TypedDict):
     environment: NotRequired[PackGrant]
 
 
+class Ran(TypedDict):
+    """What a run's script runs in: the answer to the grant ``{"op": "ran"}``, and a part of the run's manifest.
+
+    What is not known yet is not there. `image` is absent for good where the node was given the image by hand, and
+    `environmentHash` where the run asks for no packages.
+    """
+
+    imageDigest: NotRequired[str]
+    image: NotRequired[str]
+    environmentHash: NotRequired[str]
+
+
 class FileGrant(TypedDict):
     """One object that may be read; `path` is relative to the granted prefix."""
 
@@ -311,6 +323,10 @@ class RunManifest(TypedDict):
     run: dict[str, str]
     sourceSha256: str
     sourceCommit: NotRequired[str]
+    # As the operator knows them, see `Ran`.
+    imageDigest: NotRequired[str]
+    image: NotRequired[str]
+    environmentHash: NotRequired[str]
     exitCode: int
     startTime: str
     endTime: str

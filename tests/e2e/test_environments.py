@@ -84,6 +84,15 @@ def test_a_run_gets_packages_that_its_image_lacks(first, files):
     assert facts["secret"] == "of-the-secret"
 
 
+def test_the_manifest_alone_tells_what_ran(first, files):
+    manifest, status = json.loads(files.read(first, "manifest.json")), first["status"]
+    assert manifest["sourceSha256"] == status["source"]["sha256"]
+    assert manifest["environmentHash"] == status["environment"]["hash"]
+    assert manifest["imageDigest"] == status["environment"]["imageDigest"]
+    assert manifest.get("image") == status["environment"].get("image")
+    assert manifest["warnings"] == []
+
+
 def test_the_log_of_a_build_is_kept(first, files):
     digest = first["status"]["environment"]["hash"]
     assert first["status"]["environment"]["logUri"].endswith(f"/envs/default/{digest}/logs/")

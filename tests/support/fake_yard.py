@@ -170,6 +170,8 @@ class FakeGateway:
     store: FakeStore
     run: dict[str, Any] = field(default_factory=dict)
     build: dict[str, Any] = field(default_factory=dict)
+    # Answers to come, the last one again and again.
+    ran: list[dict[str, Any]] = field(default_factory=lambda: [{"imageDigest": "sha256:" + "1" * 64}])
     inputs: dict[str, list[list[dict[str, Any]]]] = field(default_factory=dict)  # pages of {path, key, bytes}
     checkpoints: dict[int, list[dict[str, Any]]] = field(default_factory=dict)  # by attempt: answers to come
     refusals: dict[str, tuple[int, dict[str, Any]]] = field(default_factory=dict)  # by op
@@ -210,6 +212,8 @@ class FakeGateway:
                 pack = {**self.run["environment"]}
                 environment = {"environment": {**pack, "url": self.sign(pack.pop("key"))}}
             return {**self.run, "source": {**source, "url": self.sign(key)}, **environment}
+        if op == "ran":
+            return self.ran.pop(0) if len(self.ran) > 1 else self.ran[0]
         if op == "build":
             return self.build
         if op == "input":

@@ -23,6 +23,7 @@ from trainyard_runner.logs import LogShipper
 from trainyard_runner.metrics import MetricsTail
 from trainyard_runner.outcome import called_off
 from trainyard_runner.outputs import OutputsError, save_outputs
+from trainyard_runner.ran import what_ran
 from trainyard_runner.report import Reporter
 from trainyard_runner.software import software
 from trainyard_runner.spool import LogSpool
@@ -149,6 +150,7 @@ class Session:
     def _save_manifest(self, outcome: Outcome, outputs: list[OutputFile], *, ended: float) -> str:
         run = self._document
         metrics, _ = self._metrics.state()
+        ran = what_ran(self._clients.gateway, warnings=self._warnings)
         manifest = RunManifest(
             schema=RUN_MANIFEST_SCHEMA,
             run={name: run[name] for name in ("name", "namespace", "uid", "experiment")},
@@ -161,6 +163,12 @@ class Session:
             warnings=self._warnings.listed(),
             environment=software(environment=self._layout.environment),
         )
+        if "imageDigest" in ran:
+            manifest["imageDigest"] = ran["imageDigest"]
+        if "image" in ran:
+            manifest["image"] = ran["image"]
+        if "environmentHash" in ran:
+            manifest["environmentHash"] = ran["environmentHash"]
         record = self._metrics.record
         if record.tags:
             manifest["tags"] = record.tags

@@ -30,6 +30,7 @@ def known(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView, pod: 
     if pod is not None and pod.ending is not None:
         metrics = {**metrics, **pod.ending.metrics}
     outputs, sha256, commit = None, view.source_sha256, view.source_commit
+    image_digest, image = (pod.image_digest, pod.image) if pod else (None, None)
     if isinstance(view.saved, SavedRun):
         manifest = view.saved.manifest
         saved = bounded(manifest["metrics"])
@@ -37,6 +38,8 @@ def known(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView, pod: 
         metrics = {**{name: saved[name] for name in metrics if name in saved}, **saved}
         sha256 = sha256 or manifest["sourceSha256"]
         commit = commit or manifest.get("sourceCommit")
+        image_digest = image_digest or manifest.get("imageDigest")
+        image = image or manifest.get("image")
         outputs = {
             "uri": view.places.outputs_uri(attempt),
             "files": len(manifest["outputs"]),
@@ -57,8 +60,8 @@ def known(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView, pod: 
         pod_name=pod.name if pod else None,
         node=pod.node if pod else None,
         started=pod.started if pod else None,
-        image_digest=pod.image_digest if pod else None,
-        image=pod.image if pod else None,
+        image_digest=image_digest,
+        image=image,
         source_sha256=sha256,
         source_commit=commit,
         metrics=metrics,

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 
+from trainyard.contract import Ran
 from trainyard_operator.api.fields import SpecError
 from trainyard_operator.api.names import (
     COMPUTE_CLUSTER,
@@ -23,6 +24,7 @@ from trainyard_operator.api.training_job import TrainingJobSpec
 from trainyard_operator.domain.admission import ENDED, capacity_of
 from trainyard_operator.domain.attempts import attempt_of, has_ended, newest_job
 from trainyard_operator.domain.conditions import parse_timestamp
+from trainyard_operator.domain.pod import read_pod
 from trainyard_operator.domain.rerun import read_note, whole
 from trainyard_operator.gateway.errors import Refusal, forbidden, unavailable
 from trainyard_operator.gateway.ports import Identity, RunRef
@@ -59,6 +61,26 @@ class StoreRunDirectory:
 
         A pod that is being deleted may still save what it has, until its grace period is over.
         """
+        job, parent = self._family(identity)
+        return run_ref(parent, job, attempt=self._current_attempt(job, parent))
+
+    def ran(self, identity: Identity) -> Ran:
+        """Return what the script in the identity's pod runs in, as its node and the run's status say."""
+        job, parent = self._family(identity)
+        self._current_attempt(job, parent)
+        pod = read_pod(self._store.by_uid(POD, identity.pod_uid or "") or {"metadata": {"name": ""}})
+        digest = ((parent.get("status") or {}).get("environment") or {}).get("hash")
+        found = Ran()
+        if pod.image_digest is not None:
+            found["imageDigest"] = pod.image_digest
+        if pod.image is not None:
+            found["image"] = pod.image
+        if digest is not None:
+            found["environmentHash"] = digest
+        return found
+
+    def _family(self, identity: Identity) -> tuple[JsonObject, JsonObject]:
+        """Return the Job and the TrainingJob of a pod; a run that has ended has nothing more to ask."""
         job = self.job_of(identity)
         parent = self._owner(job, TRAINING_JOB.kind)
         if parent is None:
@@ -66,7 +88,7 @@ class StoreRunDirectory:
         phase = (parent.get("status") or {}).get("phase")
         if phase in ENDED:
             raise forbidden(f"the run {parent['metadata']['name']} has ended: it is {phase}")
-        return run_ref(parent, job, attempt=self._current_attempt(job, parent))
+        return job, parent
 
     def job_of(self, identity: Identity) -> JsonObject:
         """Return the Job that the identity's pod was made by; raises a `Refusal` where none is known."""

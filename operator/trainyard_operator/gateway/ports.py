@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from trainyard.contract import Report
+from trainyard.contract import Ran, Report
 from trainyard_operator.api.training_job import TrainingJobSpec
 from trainyard_operator.domain.rerun import Repeated
 
@@ -46,6 +46,10 @@ class RunDirectory(Protocol):
 
     def run_of(self, identity: Identity) -> RunRef:
         """Return the run that the identity's pod works for; raises a `Refusal` where it works for none."""
+        ...
+
+    def ran(self, identity: Identity) -> Ran:
+        """Return what the script in the identity's pod runs in; raises a `Refusal` where it works for no run."""
         ...
 
 

@@ -35,6 +35,7 @@ MAX_REPORT_BODY = 256 << 10
 STATES = ("Preparing", "Running", "Finalizing")
 OPERATIONS = (
     "run",
+    "ran",
     "input",
     "checkpoint",
     "put",
@@ -82,6 +83,13 @@ class RunRequest:
     """A pod asks what its run is."""
 
     op: Literal["run"] = "run"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RanRequest:
+    """A pod asks what its script runs in, to say so in its run's manifest."""
+
+    op: Literal["ran"] = "ran"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,6 +188,7 @@ GrantRequest = (
     BuildRequest
     | BuildPutRequest
     | RunRequest
+    | RanRequest
     | InputRequest
     | CheckpointRequest
     | PutRequest
@@ -191,12 +200,14 @@ GrantRequest = (
 )
 
 
-def parse_grant(body: bytes) -> GrantRequest:  # noqa: C901, PLR0911 - one for each operation
+def parse_grant(body: bytes) -> GrantRequest:  # noqa: C901, PLR0911, PLR0912 - one for each operation
     """Return what a body of ``POST /v1/grants`` asks for."""
     document = _object(body)
     match document.get("op"):
         case "run":
             return RunRequest()
+        case "ran":
+            return RanRequest()
         case "input":
             return InputRequest(name=_text(document, "name"), after=_after(document))
         case "checkpoint":

@@ -39,6 +39,7 @@ from trainyard_operator.gateway.requests import (
     InputRequest,
     ListRequest,
     PutRequest,
+    RanRequest,
     RunRequest,
     SnapshotPutRequest,
     SourcePutRequest,
@@ -177,6 +178,8 @@ class Gateway:
         match asked:
             case RunRequest():
                 answer = await self._run(self._runs.run_of(_pod(identity)))
+            case RanRequest():
+                answer = self._runs.ran(_pod(identity))
             case BuildRequest():
                 answer = await self._environments.document(self._build(identity))
             case BuildPutRequest():

@@ -157,8 +157,9 @@ def _parse(body: bytes, uid: str) -> RunManifest:
         raise _wrong(str(error)) from error
     if "models" in document:
         manifest["models"] = _models(document["models"])
-    if "sourceCommit" in document:
-        manifest["sourceCommit"] = _typed(document["sourceCommit"], str, "sourceCommit")
+    for name in ("sourceCommit", "imageDigest", "image", "environmentHash"):
+        if name in document:
+            manifest[name] = _typed(document[name], str, name)
     return manifest
 
 

@@ -75,6 +75,37 @@ def test_an_attempt_is_known_by_its_job():
     assert world.runs.run_of(pod_identity()).attempt == 2
 
 
+DIGEST = "sha256:" + "1" * 64
+
+
+def started(image_id):
+    found = pod()
+    found["status"]["containerStatuses"] = [{"name": "train", "imageID": image_id, "state": {"running": {}}}]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("a_pod", "status", "said"),
+    [
+        pytest.param(
+            started(f"r.example/i@{DIGEST}"), {}, {"imageDigest": DIGEST, "image": f"r.example/i@{DIGEST}"}, id="known"
+        ),
+        pytest.param(started(DIGEST), {}, {"imageDigest": DIGEST}, id="an-image-without-registry"),
+        pytest.param(started(""), {}, {}, id="the-node-has-not-said-it-yet"),
+        pytest.param(pod(), {"environment": {"hash": "ab" * 32}}, {"environmentHash": "ab" * 32}, id="packages"),
+    ],
+)
+def test_a_pod_is_told_what_its_script_runs_in(a_pod, status, said):
+    assert known(a_pod=a_pod, tj=training_job(status=status)).runs.ran(pod_identity()) == said
+
+
+def test_the_pod_of_an_attempt_that_is_over_is_not_told_what_it_ran_in():
+    world = known(a_pod=started(DIGEST))
+    world.store.put(JOB, job(2, "another-uid"))
+    with pytest.raises(Refusal, match="is over"):
+        world.runs.ran(pod_identity())
+
+
 def test_a_pod_that_is_told_to_stop_may_still_save_what_it_has():
     assert known(a_pod=pod(deletionTimestamp=time(30))).runs.run_of(pod_identity()).uid == UID
 

@@ -13,6 +13,7 @@ from trainyard_operator.gateway.requests import (
     ListRequest,
     PutFile,
     PutRequest,
+    RanRequest,
     RunRequest,
     SnapshotPutRequest,
     SourcePutRequest,
@@ -35,6 +36,7 @@ def encode(document):
     ("document", "request_"),
     [
         pytest.param({"op": "run"}, RunRequest(), id="run"),
+        pytest.param({"op": "ran"}, RanRequest(), id="ran"),
         pytest.param({"op": "input", "name": "data"}, InputRequest(name="data", after=""), id="input"),
         pytest.param({"op": "input", "name": "d", "after": "a/b"}, InputRequest(name="d", after="a/b"), id="next-page"),
         pytest.param(put("outputs/a"), PutRequest(files=(PutFile(path="outputs/a", sha256=None),)), id="put"),
@@ -254,7 +256,7 @@ json_values = st.recursive(
 
 
 @given(
-    op=st.sampled_from(["run", "input", "put", "data-put", "list"]) | json_values,
+    op=st.sampled_from(["run", "ran", "input", "put", "data-put", "list"]) | json_values,
     rest=st.dictionaries(st.sampled_from(["files", "name", "after", "area", "prefix"]), json_values),
 )
 def test_whatever_is_sent_is_read_or_refused(op, rest):

@@ -100,6 +100,35 @@ FAILURES = [
 ]
 
 
+DIGEST = "sha256:" + "1" * 64
+
+
+@pytest.mark.parametrize(
+    ("answers", "said"),
+    [
+        pytest.param([{"imageDigest": DIGEST}], {"imageDigest": DIGEST}, id="no packages"),
+        pytest.param(
+            [{"environmentHash": "e" * 64}, {"imageDigest": DIGEST, "image": "r/i", "environmentHash": "e" * 64}],
+            {"imageDigest": DIGEST, "image": "r/i", "environmentHash": "e" * 64},
+            id="the node says it late",
+        ),
+    ],
+)
+def test_the_manifest_says_what_ran(pod, answers, said):
+    pod.yard.gateway.ran = answers
+    assert pod.prepared(GOOD).execute() == 0
+    manifest = pod.manifest()
+    assert {name: manifest.get(name) for name in said} == said
+    assert manifest["warnings"] == []
+
+
+def test_a_gateway_that_will_not_say_what_ran_costs_the_run_no_outputs(pod):
+    pod.yard.gateway.refusals["ran"] = (400, {"reason": "BadRequest", "message": "op is 'ran': use one of run"})
+    assert pod.prepared(GOOD).execute() == 0
+    assert "imageDigest" not in pod.manifest()
+    assert "which image ran: op is 'ran'" in pod.manifest()["warnings"][0]
+
+
 @pytest.mark.parametrize(("script", "code", "number", "words"), FAILURES)
 def test_a_script_that_fails_says_how_and_keeps_what_it_saved(pod, script, code, number, words):
     start = "import os\nos.makedirs('outputs')\nopen('outputs/partial', 'w').write('x')\nprint('begun', flush=True)\n"

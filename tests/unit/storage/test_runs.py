@@ -127,6 +127,18 @@ SAID = {
 }
 
 
+async def test_what_ran_is_read_with_the_manifest():
+    ran = {"sourceCommit": "c" * 40, "imageDigest": "sha256:1", "image": "r/i@sha256:1", "environmentHash": "e" * 64}
+    manifest, _ = await read(json.dumps(run_manifest({}) | ran).encode())
+    assert {name: manifest[name] for name in ran} == ran
+
+
+@pytest.mark.parametrize("name", ["sourceCommit", "imageDigest", "image", "environmentHash"])
+async def test_what_ran_must_be_said_in_words(name):
+    with pytest.raises(ManifestInvalid, match=name):
+        await read(json.dumps(run_manifest({}) | {name: 1}).encode())
+
+
 async def test_what_the_script_said_is_read_with_the_manifest():
     manifest, _ = await read(json.dumps(run_manifest({}) | SAID).encode())
     assert {name: manifest[name] for name in SAID} == SAID
