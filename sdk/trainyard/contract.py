@@ -71,6 +71,8 @@ MAX_DESCRIPTION_CHARS: Final = 2048
 # Of a source, unpacked. What is larger is data.
 MAX_SOURCE_BYTES: Final = 500_000_000
 MAX_SOURCE_FILES: Final = 20_000
+# Of a file of requirements: together with `pip` it has to fit into an annotation of a Job.
+MAX_REQUIREMENTS_BYTES: Final = 64 * 1024
 
 ATTEMPTS: Final = "attempts"
 MANIFEST: Final = "manifest.json"
@@ -245,6 +247,7 @@ class RunDocument(TypedDict):
     inputs: list[RunInput]
     checkpoint: int | None  # the attempt whose checkpoint this one goes on from
     environment: NotRequired[PackGrant]
+    requirements: NotRequired[str]  # the file of the source that is read before the packages can be built
 
 
 class Ran(TypedDict):

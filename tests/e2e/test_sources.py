@@ -66,6 +66,95 @@ def from_git(server: GitServer, repository: str, *, name: str = "git-authority",
     return {"git": {"url": f"{server.url}/{repository}.git", "secretRef": {"name": name}, **git}}
 
 
+# Small, pure, without dependencies, and not in the trainer image.
+IMPORTS = """
+import json, os, tabulate
+os.makedirs("outputs", exist_ok=True)
+json.dump({"word": tabulate.__version__}, open("outputs/said.json", "w"))
+"""
+
+
+@pytest.fixture(scope="module")
+def packaged(yard: Yard, files: Bucket, server: GitServer) -> dict[str, Json]:
+    """Start runs whose packages are listed in their source, and in no session before: all of them the same."""
+    listed = f"tabulate>=0.8,<{1000 + uuid.uuid4().int % 10**9}  # and nothing else\n"
+    code = {"train.py": IMPORTS, "needs/requirements.txt": listed}
+    packed, other = targz(code), targz({**code, "README": "other bytes"})
+    for content in (packed, other):
+        files.put(f"snapshots/default/{sha256(content)}.tar.gz", content)
+    server.commit("needy", {f"app/{name}": text for name, text in code.items()})
+    named = {"environment": {"requirements": "needs/requirements.txt"}}
+
+    def archive(content: bytes, **over: Json) -> Json:
+        path = f"snapshots/{sha256(content)}.tar.gz"
+        return training_job(source={"archive": {"path": path, "sha256": sha256(content)}}, **{**named, **over})
+
+    jobs = {
+        "archive": archive(packed),
+        "same archive": archive(packed),
+        "other archive": archive(other),
+        "git": training_job(source=from_git(server, "needy", name="git-reader", path="app"), **named),
+        "no file": archive(packed, environment={"requirements": "requirements.txt"}),
+        "option": training_job(source=from_git(server, "needy", path="app"), environment={"requirements": "train.py"}),
+    }
+    jobs["rerun"] = training_job(rerunOf=jobs["git"]["metadata"]["name"])
+    names = {about: yard.apply(job) for about, job in jobs.items()}
+    return {about: yard.wait_for_end(name, seconds=300) for about, name in names.items()}
+
+
+PACKAGED = ["archive", "same archive", "other archive", "git", "rerun"]
+
+
+def test_a_requirements_file_of_an_archive_or_of_git_is_read_before_the_run_and_its_packages_are_built_once(
+    packaged, files, yard
+):
+    for about in PACKAGED:
+        assert said(files, packaged[about])["word"], about
+    (digest,) = {packaged[about]["status"]["environment"]["hash"] for about in PACKAGED}
+    assert len(yard.items("jobs", "-n", "default", "-l", f"trainyard.dev/environment=env-{digest[:12]}")) == 1
+    readers = yard.items("jobs", "-n", "default")
+    owners = {job["metadata"]["ownerReferences"][0]["name"] for job in readers if "trainyard.dev/reads" in notes(job)}
+    assert packaged["rerun"]["metadata"]["name"] not in owners
+    assert len({packaged[about]["metadata"]["name"] for about in ("archive", "same archive")} & owners) == 1
+
+
+def notes(job: Json) -> Json:
+    return job["metadata"].get("annotations", {})
+
+
+def test_the_source_that_was_read_is_the_one_that_runs(packaged, files):
+    run = packaged["git"]
+    manifest = json.loads(files.read(run, "manifest.json"))
+    assert manifest["sourceSha256"] == sha256(files.bytes(root(run) + "source.tar.gz"))
+    assert manifest["sourceCommit"] == run["status"]["source"]["commit"]
+    assert manifest["environmentHash"] == run["status"]["environment"]["hash"]
+    assert files.bytes(root(run) + "requirements.txt").startswith(b"tabulate>=0.8")
+
+
+def test_the_build_has_nothing_of_the_secret_that_the_source_was_fetched_with(packaged, yard):
+    digest = packaged["git"]["status"]["environment"]["hash"]
+    (build,) = yard.items("jobs", "-n", "default", "-l", f"trainyard.dev/environment=env-{digest[:12]}")
+    assert "git-reader" not in json.dumps(build)
+
+
+@pytest.mark.parametrize(
+    ("about", "reason", "words"),
+    [
+        pytest.param(
+            "no file",
+            "SourceInvalid",
+            ["spec.environment.requirements", "no such file", "needs/requirements.txt, train.py"],
+            id="no such file",
+        ),
+        pytest.param("option", "InvalidSpec", ["line 2 of train.py", "no requirement"], id="not a list of packages"),
+    ],
+)
+def test_a_requirements_file_that_cannot_be_used_fails_the_run_in_words(packaged, about, reason, words):
+    failure = packaged[about]["status"]["failure"]
+    assert failure["reason"] == reason, failure
+    assert all(word in failure["message"] for word in words), failure
+
+
 @pytest.fixture(scope="module")
 def ended(yard: Yard, files: Bucket, server: GitServer) -> dict[str, Json]:
     """Start all runs at once: they are independent, or wait for one another by themselves."""

@@ -298,15 +298,6 @@ CASES = [
         training_job(source=_CODE, environment={"requirements": "sub/a.txt"}),
     ),
     *(
-        _of_job(
-            "spec",
-            20,
-            training_job(source=source, environment={"pip": ["tomli"]}),
-            training_job(source=source, environment={"requirements": "a.txt"}),
-        )
-        for source in (_archive()["spec"]["source"], _git()["spec"]["source"])
-    ),
-    *(
         _of_job(f"spec.environment.conda.{field}[]", index, _conda(**{field: good}), _conda(**{field: bad}))
         for field, index, good, bad in (
             ("channels", 0, "conda-forge/label/dev", "https://conda.anaconda.org/conda-forge"),

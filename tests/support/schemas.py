@@ -223,7 +223,7 @@ def _obey_training_job_rules(spec: JsonObject, data: st.DataObject) -> JsonObjec
         environment["pip"] = data.draw(st.lists(_REQUIREMENTS, max_size=_MOST))
     if "requirements" in environment:
         files = sorted(spec["source"].get("inline", {}))
-        if "configMapRef" in spec["source"]:
+        if {"configMapRef", "archive", "git"} & set(spec["source"]):
             files = ["requirements.txt"]
         if files:
             environment["requirements"] = data.draw(st.sampled_from(files))

@@ -1,4 +1,4 @@
-"""The commands of pods: ``prepare`` and ``execute`` of a run's; ``tools``, ``build`` and ``pack`` of a build's."""
+"""The commands of pods: ``read``, ``prepare``, ``execute`` of a run's; ``tools``, ``build``, ``pack`` of a build's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ from typing import NoReturn
 from trainyard_runner.layout import Layout
 
 # The container in whose name each command speaks.
-CONTAINERS = {"prepare": "prepare", "execute": "train", "tools": "tools", "build": "build", "pack": "pack"}
+CONTAINERS = {
+    "read": "read",
+    "prepare": "prepare",
+    "execute": "train",
+    "tools": "tools",
+    "build": "build",
+    "pack": "pack",
+}
 USAGE = f"usage: runner.pyz {'|'.join(CONTAINERS)} (inside a training pod, where the operator calls it)"
 
 
@@ -25,6 +32,10 @@ def run(command: str, *, layout: Layout) -> int:
             from trainyard_runner.execute import execute  # noqa: PLC0415
 
             return execute(layout=layout, environ=os.environ)
+        if command == "read":
+            from trainyard_runner.reading import read  # noqa: PLC0415
+
+            return read(layout=layout, environ=os.environ)
         return _build(command, layout=layout)
     except Exception as error:  # noqa: BLE001 - the last place that can still say what happened
         return _broken(command, error, layout)

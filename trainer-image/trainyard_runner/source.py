@@ -70,12 +70,35 @@ def check_entry_script(folder: Path, script: str) -> None:
     SourceError
         If it is not, with the names of the files that are there.
     """
-    if (folder / script).is_file():
-        return
+    if not (folder / script).is_file():
+        raise SourceError(f"entryScript is {script!r}, but the source has no such file: {_has(folder)}")
+
+
+def read_text(folder: Path, name: str, *, field: str, at_most: int) -> str:
+    """Return the text of a file below `folder`, which `field` of the spec names.
+
+    Raises
+    ------
+    SourceError
+        If it is no file, too long or no text.
+    """
+    path = folder / name
+    if not path.is_file():
+        raise SourceError(f"{field} is {name!r}, but the source has no such file: {_has(folder)}")
+    with path.open("rb") as file:
+        content = file.read(at_most + 1)
+    if len(content) > at_most:
+        raise SourceError(f"{field} is {name!r}, which has more than {at_most} bytes: shorten it")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SourceError(f"{field} is {name!r}, which is no text in UTF-8: save it as such ({error})") from error
+
+
+def _has(folder: Path) -> str:
     names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     shown = ", ".join(names[:_SHOWN_FILES]) + (f" and {len(names) - _SHOWN_FILES} more" if names[_SHOWN_FILES:] else "")
-    has = f"it has {shown}" if names else "it is empty"
-    raise SourceError(f"entryScript is {script!r}, but the source has no such file: {has}")
+    return f"it has {shown}" if names else "it is empty"
 
 
 def too_large() -> SourceError:

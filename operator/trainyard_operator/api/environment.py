@@ -16,7 +16,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
-from trainyard.contract import canonical_json
+from trainyard.contract import MAX_REQUIREMENTS_BYTES, canonical_json
 from trainyard_operator.api.conda import CondaSpec
 from trainyard_operator.api.fields import (
     MAX_OBJECT_NAME,
@@ -37,8 +37,6 @@ REQUIREMENT: Final = re.compile(r"^[A-Za-z0-9][^\x00-\x1F]*$")
 MAX_REQUIREMENT: Final = 512
 MAX_PIP: Final = 200
 MAX_REQUIREMENTS_FILE: Final = 253
-# Of the file itself: together with `pip` it has to fit into an annotation of the build's Job.
-MAX_REQUIREMENTS_BYTES: Final = 64 * 1024
 MAX_FILE_REQUIREMENTS: Final = 500
 VARIABLE_NAME: Final = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
 MAX_VARIABLE_NAME: Final = 256

@@ -62,6 +62,8 @@ ENVIRONMENT_LABEL: Final = f"{GROUP}/environment"
 ENVIRONMENT_ANNOTATION: Final = f"{GROUP}/environment"
 # On a run's Job: the hash of the environment that its pod gets.
 ENVIRONMENT_HASH_ANNOTATION: Final = f"{GROUP}/environment-hash"
+# On the Job of a pod that reads a file of the run's source, which is none of its attempts: the file.
+READS_ANNOTATION: Final = f"{GROUP}/reads"
 COMPUTE_CLUSTER_LABEL: Final = f"{GROUP}/compute-cluster"
 ATTEMPT_LABEL: Final = f"{GROUP}/attempt"
 # On a Job that the operator has stopped for good: why. It is written with the same patch that suspends the Job.
@@ -105,6 +107,11 @@ def job_name(training_job_name: str, uid: str, attempt: int) -> str:
     """
     ending = f"-{uid[:8]}-{attempt}"
     return training_job_name[: _MAX_JOB_NAME - len(ending)].rstrip("-") + ending
+
+
+def reading_job_name(training_job_name: str, uid: str) -> str:
+    """Return the name of the Job that reads the source of a TrainingJob before its first attempt."""
+    return job_name(training_job_name, uid, 0)
 
 
 def cluster_of(run: Mapping[str, Any]) -> tuple[str, str] | None:

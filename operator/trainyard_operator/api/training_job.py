@@ -221,10 +221,6 @@ def _check_requirements_file(environment: EnvironmentSpec, source: SourceSpec | 
     # Without a source the run repeats another one, and gets the packages that that one had.
     if file is None or source is None:
         return
-    if source.archive is not None or source.git is not None:
-        kind = "archive" if source.archive is not None else "git"
-        fix = "list the packages in spec.environment.pip instead"
-        raise SpecError(field, f"is {file!r}, which cannot be a file of spec.source.{kind}", fix)
     if source.inline_files is not None and file not in source.inline_files:
         names = ", ".join(sorted(source.inline_files))
         raise SpecError(field, f"is {file!r}, which is not in spec.source.inline", f"the files there are {names}")

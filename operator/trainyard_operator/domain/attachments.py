@@ -6,6 +6,7 @@ Secrets are optional for the kubelet, which would else wait for one without a wo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,10 +28,10 @@ class Attachments:
 
 def attachments(spec: TrainingJobSpec) -> Attachments:
     """Return what a run's own spec adds to its pod."""
-    secrets = [("source", spec.source.git.secret)] if spec.source and spec.source.git else []
+    secrets = _source_secrets(spec)
     secrets += [(f"inputs/{item.name}", item.s3.secret) for item in spec.inputs if item.s3]
     claims = [(item.name, item.claim) for item in spec.inputs if item.claim]
-    named = [(f"secret-{number}", place, name) for number, (place, name) in enumerate(secrets) if name]
+    named = _named(secrets)
     names = list(dict.fromkeys(claim.name for _, claim in claims))
     return Attachments(
         volumes=(
@@ -43,6 +44,25 @@ def attachments(spec: TrainingJobSpec) -> Attachments:
         ),
         train=tuple(_part(names.index(claim.name), claim, folder=f"{INPUTS_DIR}/{name}") for name, claim in claims),
     )
+
+
+def attached_source(spec: TrainingJobSpec) -> Attachments:
+    """Return what a pod needs that fetches a run's source and nothing else."""
+    named = _named(_source_secrets(spec))
+    return Attachments(
+        volumes=tuple(_secret(volume, name) for volume, _, name in named),
+        prepare=tuple(_mount(volume, f"{SECRETS_DIR}/{place}") for volume, place, _ in named),
+        train=(),
+    )
+
+
+def _source_secrets(spec: TrainingJobSpec) -> list[tuple[str, str | None]]:
+    """Return the Secrets that the source is fetched with, by their place."""
+    return [("source", spec.source.git.secret)] if spec.source and spec.source.git else []
+
+
+def _named(secrets: Sequence[tuple[str, str | None]]) -> list[tuple[str, str, str]]:
+    return [(f"secret-{number}", place, name) for number, (place, name) in enumerate(secrets) if name]
 
 
 def _secret(volume: str, name: str) -> JsonObject:

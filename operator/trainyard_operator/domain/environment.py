@@ -36,6 +36,23 @@ class Kept:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Reading:
+    """A source in which a pod has to read first which packages the run needs.
+
+    Attributes
+    ----------
+    by
+        Another run that reads the same file of the same archive now, or the empty string.
+    """
+
+    file: str
+    settings: BuildSettings
+    job: Mapping[str, Any] | None = None
+    pods: Sequence[Mapping[str, Any]] = ()
+    by: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Preparation:
     """How far the environment of a run is.
 

@@ -158,14 +158,9 @@ def _pod_spec(
     *, meta: Mapping[str, Any], spec: TrainingJobSpec, berth: Berth | None, settings: PodSettings, attempt: int
 ) -> JsonObject:
     common = [
-        {"name": contract.ENV_GATEWAY, "value": settings.gateway_url},
-        {"name": contract.ENV_CA, "value": settings.gateway_ca},
-        {"name": contract.ENV_RUN_NAME, "value": meta["name"]},
-        {"name": contract.ENV_RUN_NAMESPACE, "value": meta["namespace"]},
-        {"name": contract.ENV_RUN_UID, "value": meta["uid"]},
+        *runner_variables(meta=meta, settings=settings),
         {"name": contract.ENV_EXPERIMENT, "value": spec.experiment},
         {"name": contract.ENV_ATTEMPT, "value": str(attempt)},
-        {"name": "HOME", "value": "/tmp"},  # noqa: S108 - a volume of the pod's own
     ]
     variables = [_variable(name, value) for name, value in spec.environment.variables.items()]
     requests = dict(spec.requests) or {
@@ -207,6 +202,18 @@ def _away_from(nodes: Sequence[str]) -> JsonObject:
     rule = {"key": "kubernetes.io/hostname", "operator": "NotIn", "values": sorted(set(nodes))}
     wish = {"weight": 100, "preference": {"matchExpressions": [rule]}}
     return {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [wish]}}
+
+
+def runner_variables(*, meta: Mapping[str, Any], settings: PodSettings) -> list[JsonObject]:
+    """Return what the runner finds in every pod of a run: whom to ask, and what about."""
+    return [
+        {"name": contract.ENV_GATEWAY, "value": settings.gateway_url},
+        {"name": contract.ENV_CA, "value": settings.gateway_ca},
+        {"name": contract.ENV_RUN_NAME, "value": meta["name"]},
+        {"name": contract.ENV_RUN_NAMESPACE, "value": meta["namespace"]},
+        {"name": contract.ENV_RUN_UID, "value": meta["uid"]},
+        {"name": "HOME", "value": "/tmp"},  # noqa: S108 - a volume of the pod's own
+    ]
 
 
 def restricted(*, grace_seconds: int) -> JsonObject:

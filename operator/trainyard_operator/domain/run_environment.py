@@ -15,16 +15,19 @@ from trainyard.contract import explain_exit
 from trainyard_operator.api.names import JOB
 from trainyard_operator.api.reasons import EnvironmentState, Phase
 from trainyard_operator.api.reasons import TrainingJobReason as Reason
+from trainyard_operator.api.training_job import TrainingJobSpec
 from trainyard_operator.domain.attempts import has_finished
 from trainyard_operator.domain.conditions import find, is_true, parse_timestamp, shorten
-from trainyard_operator.domain.environment import Kept, Preparation
+from trainyard_operator.domain.environment import Kept, Preparation, Reading
 from trainyard_operator.domain.environment_build import BUILD, PACK, build_environment_job
 from trainyard_operator.domain.plan import Deletion, Plan, Seal
-from trainyard_operator.domain.pod import IMAGE_TROUBLE, PodFacts, newest
+from trainyard_operator.domain.pod import PodFacts, newest
 from trainyard_operator.domain.run_ending import Failure
 from trainyard_operator.domain.run_facts import written
 from trainyard_operator.domain.run_status import Standing
 from trainyard_operator.domain.run_view import RunView
+from trainyard_operator.domain.run_waiting import kept_away
+from trainyard_operator.domain.source_reading import read_source
 
 JsonObject = dict[str, Any]
 
@@ -34,13 +37,15 @@ _MINUTE = 60
 _STEP_SECONDS = 10
 
 
-def prepare_environment(parent: Mapping[str, Any], view: RunView, now: datetime) -> Plan | Failure | None:
+def prepare_environment(
+    parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView, now: datetime
+) -> Plan | Failure | None:
     """Return the next step to a run's environment; None where nothing keeps the run from going on."""
     there = view.preparation
     if there is None or isinstance(there, Kept) or (isinstance(there, Preparation) and there.record is not None):
         return None
-    if isinstance(there, Failure):
-        return there
+    if isinstance(there, Failure | Reading):
+        return there if isinstance(there, Failure) else read_source(parent, spec, view, there, now)
     job = there.job
     if job is None or not has_finished(job):
         standing = _building(parent, there, now)
@@ -104,28 +109,14 @@ def _step(there: Preparation) -> tuple[Reason, str]:
     pod = newest(there.pods, init=BUILD, main=PACK)
     if there.job is None or pod is None:
         return Reason.ENVIRONMENT_BUILDING, "its build begins"
-    kept_away = _kept_away(pod)
-    if kept_away is not None:
-        return kept_away
+    kept = kept_away(pod, whose="of its build")
+    if kept is not None:
+        return kept
     if pod.ending is not None:
         return Reason.ENVIRONMENT_BUILDING, "its build has ended"
     if pod.preparing or pod.running:
         return Reason.ENVIRONMENT_BUILDING, shorten(there.said, 256) or f"its build runs in pod {pod.name}"
     return Reason.ENVIRONMENT_BUILDING, f"the pod {pod.name} of its build is starting"
-
-
-def _kept_away(pod: PodFacts) -> tuple[Reason, str] | None:
-    """Return what keeps a build's pod from its start, None where nothing does."""
-    if pod.unschedulable is not None:
-        return Reason.UNSCHEDULABLE, f"no node can take the pod {pod.name} of its build: {pod.unschedulable}"
-    if pod.trouble is None:
-        return None
-    if pod.trouble.reason in IMAGE_TROUBLE:
-        return Reason.IMAGE_PULL_FAILED, (
-            f"the image {pod.trouble.image} cannot be pulled: check spec.environment.image, and that the node may "
-            f"read it; `kubectl describe pod {pod.name}` has the registry's answer"
-        )
-    return Reason.CONTAINER_NOT_STARTING, f"{pod.trouble.reason}: {shorten(pod.trouble.message, 512)}"
 
 
 def _elapsed(begun: str, now: datetime) -> str:

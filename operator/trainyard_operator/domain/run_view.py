@@ -9,7 +9,7 @@ from typing import Any
 
 from trainyard.contract import Report, RunManifest, attempt_folder
 from trainyard_operator.domain.admission import Gate
-from trainyard_operator.domain.environment import Kept, Preparation
+from trainyard_operator.domain.environment import Kept, Preparation, Reading
 from trainyard_operator.domain.job import PodSettings
 from trainyard_operator.domain.rerun import NotYet, Repeated
 from trainyard_operator.domain.run_ending import Failure
@@ -91,7 +91,7 @@ class RunView:
     source: ConfigMapSource | ArchiveSource | None = None
     repeated: Repeated | NotYet | Failure | None = None  # the run of `spec.rerunOf`
     # Of the packages that the run asks for, before it has a Job.
-    preparation: Preparation | Kept | Failure | None = None
+    preparation: Preparation | Kept | Reading | Failure | None = None
     live: Report | None = None  # of the latest attempt
     source_sha256: str | None = None
     source_commit: str | None = None

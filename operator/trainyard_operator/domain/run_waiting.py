@@ -48,11 +48,7 @@ def _waiting(pod: PodFacts, view: RunView) -> tuple[Reason, str]:
     if pod.unschedulable is not None:
         return _unschedulable(pod, pod.unschedulable, view)
     if pod.trouble is not None and pod.trouble.reason in IMAGE_TROUBLE:
-        # The kubelet's words alternate between attempts; a sentence that stays the same costs no writes.
-        return Reason.IMAGE_PULL_FAILED, (
-            f"the image {pod.trouble.image} cannot be pulled: check spec.environment.image, and that the node may "
-            f"read it; `kubectl describe pod {pod.name}` has the registry's answer"
-        )
+        return Reason.IMAGE_PULL_FAILED, _unpullable(pod, pod.trouble)
     if pod.trouble is not None:
         return Reason.CONTAINER_NOT_STARTING, _not_starting(pod.trouble)
     if pod.preparing:
@@ -62,6 +58,25 @@ def _waiting(pod: PodFacts, view: RunView) -> tuple[Reason, str]:
         return _unschedulable(pod, f"its node {pod.node} is not up yet", view)
     where = f"node {pod.node}" if pod.node else "a node"
     return Reason.POD_PENDING, f"the pod {pod.name} waits for {where} to start it"
+
+
+def kept_away(pod: PodFacts, *, whose: str) -> tuple[Reason, str] | None:
+    """Return what keeps a pod from its start that is none of an attempt's, None where nothing does."""
+    if pod.unschedulable is not None:
+        return Reason.UNSCHEDULABLE, f"no node can take the pod {pod.name} {whose}: {pod.unschedulable}"
+    if pod.trouble is None:
+        return None
+    if pod.trouble.reason in IMAGE_TROUBLE:
+        return Reason.IMAGE_PULL_FAILED, _unpullable(pod, pod.trouble)
+    return Reason.CONTAINER_NOT_STARTING, f"{pod.trouble.reason}: {shorten(pod.trouble.message, 512)}"
+
+
+def _unpullable(pod: PodFacts, trouble: Trouble) -> str:
+    # The kubelet's words alternate between attempts; a sentence that stays the same costs no writes.
+    return (
+        f"the image {trouble.image} cannot be pulled: check spec.environment.image, and that the node may "
+        f"read it; `kubectl describe pod {pod.name}` has the registry's answer"
+    )
 
 
 def scales(view: RunView) -> bool:

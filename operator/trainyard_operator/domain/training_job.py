@@ -147,7 +147,7 @@ def _begin(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView, now:
         )
     repeated = view.repeated if isinstance(view.repeated, Repeated) else None
     attempt = latest_attempt(parent.get("status") or {}, view.job) + 1
-    waiting = prepare_environment(parent, view, now) if attempt == 1 else None
+    waiting = prepare_environment(parent, spec, view, now) if attempt == 1 else None
     if isinstance(waiting, Failure):
         failed = replace(_failed(parent, waiting), environment=told(view, EnvironmentState.FAILED))
         return written(parent, view, now, failed)

@@ -19,13 +19,15 @@ from trainyard_operator.api.names import (
     JOB,
     POD,
     TRAINING_JOB,
+    reading_job_name,
 )
 from trainyard_operator.api.training_job import TrainingJobSpec
 from trainyard_operator.domain.admission import ENDED, capacity_of
-from trainyard_operator.domain.attempts import attempt_of, has_ended, newest_job
+from trainyard_operator.domain.attempts import attempt_in, attempt_of, has_ended, newest_job
 from trainyard_operator.domain.conditions import parse_timestamp
 from trainyard_operator.domain.pod import read_pod
 from trainyard_operator.domain.rerun import read_note, whole
+from trainyard_operator.domain.source_reading import reads_source
 from trainyard_operator.gateway.errors import Refusal, forbidden, unavailable
 from trainyard_operator.gateway.ports import Identity, RunRef
 from trainyard_operator.kube.client import Client
@@ -63,6 +65,20 @@ class StoreRunDirectory:
         """
         job, parent = self._family(identity)
         return run_ref(parent, job, attempt=self._current_attempt(job, parent))
+
+    def reader_of(self, identity: Identity) -> RunRef | None:
+        """Return the run whose source the identity's pod reads, for which there is no attempt yet."""
+        job, parent = self._family(identity)
+        if not reads_source(job):
+            return None
+        meta = parent["metadata"]
+        if job["metadata"]["name"] != reading_job_name(meta["name"], meta["uid"]) or attempt_in(
+            parent.get("status") or {}
+        ):
+            raise forbidden(f"the source of the run {meta['name']} is read already")
+        if meta.get("deletionTimestamp"):
+            raise forbidden(f"the run {meta['name']} is being deleted")
+        return run_ref(parent, job, attempt=0)
 
     def ran(self, identity: Identity) -> Ran:
         """Return what the script in the identity's pod runs in, as its node and the run's status say."""

@@ -34,6 +34,7 @@ from trainyard_operator.gateway.requests import (
     ListRequest,
     PutFile,
     PutRequest,
+    RequirementsPutRequest,
     SnapshotPutRequest,
     SourcePutRequest,
 )
@@ -41,7 +42,7 @@ from trainyard_operator.gateway.wording import git_source, run_input
 from trainyard_operator.storage import layout
 from trainyard_operator.storage.checkpoints import latest_checkpoint, read_checkpoint
 from trainyard_operator.storage.errors import ManifestInvalid
-from trainyard_operator.storage.runs import COMMIT, FrozenSource
+from trainyard_operator.storage.runs import COMMIT, FrozenSource, keep_requirements
 from trainyard_operator.storage.store import ObjectStore
 
 Answer = dict[str, object]
@@ -63,7 +64,7 @@ class Grants:
         """Return the document of a run; the first to ask freezes its source."""
         source = await self._freezer.source(run)
         checkpoint = await latest_checkpoint(self._store, run.namespace, run.uid, until=run.attempt)
-        return RunDocument(
+        document = RunDocument(
             name=run.name,
             namespace=run.namespace,
             uid=run.uid,
@@ -74,6 +75,9 @@ class Grants:
             inputs=[run_input(entry, index, self._input_limit) for index, entry in enumerate(run.spec.inputs)],
             checkpoint=checkpoint,
         )
+        if run.attempt == 0 and run.spec.environment.requirements is not None:
+            document["requirements"] = run.spec.environment.requirements
+        return document
 
     async def source_put(self, run: RunRef, request: SourcePutRequest) -> Answer:
         """Return an address for the code that a run's pod has fetched from git, good only while there is none."""
@@ -84,6 +88,11 @@ class Grants:
             lambda: self._store.sign_put(key, sha256=request.sha256, once=True, metadata={COMMIT: request.commit})
         )
         return {"files": [PutGrant(path=layout.SOURCE, url=put.url, headers=put.headers)]}
+
+    async def requirements_put(self, run: RunRef, request: RequirementsPutRequest) -> Answer:
+        """Keep what a run's frozen source lists, and have its TrainingJob looked at."""
+        await keep_requirements(self._store, run.namespace, run.uid, request.text)
+        return {}
 
     async def input(self, run: RunRef, request: InputRequest) -> Answer:
         """Return one page of the files of an input."""

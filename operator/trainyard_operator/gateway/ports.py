@@ -48,6 +48,10 @@ class RunDirectory(Protocol):
         """Return the run that the identity's pod works for; raises a `Refusal` where it works for none."""
         ...
 
+    def reader_of(self, identity: Identity) -> RunRef | None:
+        """Return the run whose source the identity's pod reads before its first attempt; None where it does not."""
+        ...
+
     def ran(self, identity: Identity) -> Ran:
         """Return what the script in the identity's pod runs in; raises a `Refusal` where it works for no run."""
         ...

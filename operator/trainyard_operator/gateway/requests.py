@@ -17,6 +17,7 @@ from trainyard.contract import (
     MANIFEST,
     MAX_GRANTS,
     MAX_MESSAGE_CHARS,
+    MAX_REQUIREMENTS_BYTES,
     METRICS_HISTORY,
     Progress,
     Report,
@@ -40,6 +41,7 @@ OPERATIONS = (
     "checkpoint",
     "put",
     "source-put",
+    "requirements-put",
     "delete",
     "data-put",
     "snapshot-put",
@@ -160,6 +162,14 @@ class SourcePutRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RequirementsPutRequest:
+    """A pod has read which packages its run's source asks for."""
+
+    text: str
+    op: Literal["requirements-put"] = "requirements-put"
+
+
+@dataclass(frozen=True, kw_only=True)
 class ListRequest:
     """A person wants to see and read what is there."""
 
@@ -193,6 +203,7 @@ GrantRequest = (
     | CheckpointRequest
     | PutRequest
     | SourcePutRequest
+    | RequirementsPutRequest
     | DeleteRequest
     | DataPutRequest
     | SnapshotPutRequest
@@ -222,6 +233,8 @@ def parse_grant(body: bytes) -> GrantRequest:  # noqa: C901, PLR0911, PLR0912 - 
             return SnapshotPutRequest(files=tuple(map(_snapshot, _files(document))))
         case "source-put":
             return _source_put(document)
+        case "requirements-put":
+            return RequirementsPutRequest(text=_requirements(document))
         case "build":
             return BuildRequest()
         case "build-put":
@@ -337,6 +350,16 @@ def _list(document: Mapping[str, Any]) -> ListRequest:
     if area == "runs" and not _RUN_UID.fullmatch(prefix.split("/", 1)[0]):
         raise bad_request(f"prefix is {prefix!r}: begin with the uid of a run", field="prefix")
     return ListRequest(area=cast("str", area), prefix=prefix, after=_after(document))
+
+
+def _requirements(document: Mapping[str, Any]) -> str:
+    text = _text(document, "text")
+    # JSON can spell halves of characters, which no file has.
+    size = len(text.encode(errors="replace"))
+    if size > MAX_REQUIREMENTS_BYTES:
+        message = f"text has {size} bytes: a file of requirements may have {MAX_REQUIREMENTS_BYTES} at most"
+        raise Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "TooLarge", message, field="text")
+    return text.encode(errors="replace").decode()
 
 
 def _attempt(document: Mapping[str, Any]) -> int:

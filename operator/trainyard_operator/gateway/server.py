@@ -40,6 +40,7 @@ from trainyard_operator.gateway.requests import (
     ListRequest,
     PutRequest,
     RanRequest,
+    RequirementsPutRequest,
     RunRequest,
     SnapshotPutRequest,
     SourcePutRequest,
@@ -166,7 +167,7 @@ class Gateway:
         message = "an error of the gateway itself, which its log describes: try again"
         return Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "InternalError", message)
 
-    async def _serve_grants(  # noqa: C901 - one for each operation
+    async def _serve_grants(  # noqa: C901, PLR0912 - one for each operation
         self, request: web.Request
     ) -> web.StreamResponse:
         request[_OP] = "grants"
@@ -177,7 +178,7 @@ class Gateway:
         answer: Any
         match asked:
             case RunRequest():
-                answer = await self._run(self._runs.run_of(_pod(identity)))
+                answer = await self._run(self._worker(_pod(identity)))
             case RanRequest():
                 answer = self._runs.ran(_pod(identity))
             case BuildRequest():
@@ -193,7 +194,9 @@ class Gateway:
             case DeleteRequest():
                 answer = await self._grants.delete(self._runs.run_of(_pod(identity)), asked)
             case SourcePutRequest():
-                answer = await self._grants.source_put(self._runs.run_of(_pod(identity)), asked)
+                answer = await self._grants.source_put(self._worker(_pod(identity)), asked)
+            case RequirementsPutRequest():
+                answer = await self._grants.requirements_put(self._reader(_pod(identity)), asked)
             case SnapshotPutRequest():
                 answer = await self._grants.snapshot_put(_person(identity), asked)
             case DataPutRequest():
@@ -213,7 +216,7 @@ class Gateway:
         request[_OP] = "report"
         identity = _pod(await self._identity(request))
         build = self._environments.build_of(identity)
-        run = self._runs.run_of(identity) if build is None else None
+        run = self._worker(identity) if build is None else None
         _throttle(self._report_limit, identity.pod_uid or "")
         body = await request.read()
         if len(body) > MAX_REPORT_BODY:
@@ -225,6 +228,16 @@ class Gateway:
         elif build is not None:
             self._environments.said(build, report.get("message", ""))
         return web.json_response({})
+
+    def _worker(self, identity: Identity) -> RunRef:
+        """Return the run of a pod that may fetch and freeze its source: of an attempt, or of what reads it before."""
+        return self._runs.reader_of(identity) or self._runs.run_of(identity)
+
+    def _reader(self, identity: Identity) -> RunRef:
+        run = self._runs.reader_of(identity)
+        if run is None:
+            raise forbidden("this is for pods that read a source: the token's pod is for something else")
+        return run
 
     def _build(self, identity: Identity) -> BuildRef:
         build = self._environments.build_of(_pod(identity))

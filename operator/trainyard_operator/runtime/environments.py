@@ -40,6 +40,7 @@ from trainyard_operator.settings import Settings
 from trainyard_operator.storage import environments as kept
 from trainyard_operator.storage import layout
 from trainyard_operator.storage.errors import ManifestInvalid, StoreError
+from trainyard_operator.storage.runs import kept_requirements
 from trainyard_operator.storage.store import ObjectStore
 
 JsonObject = dict[str, Any]
@@ -82,6 +83,11 @@ class EnvironmentBook:
         self._touched: dict[Key, date] = {}
         self._condemned: set[Key] = set()
         self._locks: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
+
+    @property
+    def settings(self) -> BuildSettings:
+        """Where builds run, and what they may use."""
+        return self._settings
 
     @property
     def index(self) -> Index:
@@ -143,8 +149,10 @@ class EnvironmentBook:
         record = await self.record(run["metadata"]["namespace"], digest)
         if record is not None:
             return Kept(record=record, logs_uri=logs_uri)
-        if spec.environment.requirements is None:
-            return await self.preparation(run, spec, None)
+        namespace = run["metadata"]["namespace"]
+        text = await kept_requirements(self._objects, namespace, repeated.uid)
+        if spec.environment.requirements is None or text is not None:
+            return await self.preparation(run, spec, text)
         words = (
             f"spec.rerunOf: the packages of {repeated.name}, which its file {spec.environment.requirements} lists, are "
             "not kept any more: give this run a source with that file, and an environment, in place of spec.rerunOf"

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from trainyard_operator.api.environment import MAX_REQUIREMENTS_BYTES
+from trainyard.contract import MAX_REQUIREMENTS_BYTES
 from trainyard_operator.api.names import DEPLOYMENT, JOB, NODE, NODE_CLAIM, POD, TRAINING_JOB, WORKLOAD, Kind
 
 JsonObject = dict[str, Any]

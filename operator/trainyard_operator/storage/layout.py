@@ -9,6 +9,7 @@ from __future__ import annotations
 from trainyard.contract import MANIFEST, attempt_folder
 
 SOURCE = "source.tar.gz"
+REQUIREMENTS = "requirements.txt"
 SNAPSHOTS = "snapshots/"
 ENVIRONMENTS = "envs/"
 _RECORD, _USE = ".json", ".used"
@@ -57,6 +58,11 @@ def attempt_prefix(namespace: str, uid: str, attempt: int) -> str:
 def source_key(namespace: str, uid: str) -> str:
     """Return the key of a run's frozen source."""
     return run_prefix(namespace, uid) + SOURCE
+
+
+def requirements_key(namespace: str, uid: str) -> str:
+    """Return the key of what a run's frozen source lists as requirements: where no attempt of the run can write."""
+    return run_prefix(namespace, uid) + REQUIREMENTS
 
 
 def run_manifest_key(namespace: str, uid: str, attempt: int) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 from trainyard.contract import (
     MAX_MODELS_OF_SCRIPT,
     MAX_OUTPUT_FILES,
+    MAX_REQUIREMENTS_BYTES,
     MAX_WARNINGS,
     OUTPUTS,
     RUN_MANIFEST_SCHEMA,
@@ -84,6 +85,17 @@ async def freeze_source(store: ObjectStore, namespace: str, uid: str, files: Map
     if await store.put(key, body, only_if_absent=True):
         return FrozenSource(key=key, sha256=hashlib.sha256(body).hexdigest(), bytes=len(body))
     return _frozen(await store.digest(key))
+
+
+async def keep_requirements(store: ObjectStore, namespace: str, uid: str, text: str) -> None:
+    """Keep the requirements that a run's frozen source lists; what is kept already stays, as the source does."""
+    await store.put(layout.requirements_key(namespace, uid), text.encode(), only_if_absent=True)
+
+
+async def kept_requirements(store: ObjectStore, namespace: str, uid: str) -> str | None:
+    """Return the requirements that a run's frozen source lists, None where they have not been read."""
+    body = await store.get(layout.requirements_key(namespace, uid), limit=MAX_REQUIREMENTS_BYTES)
+    return None if body is None else body.decode()
 
 
 def _frozen(info: ObjectInfo) -> FrozenSource:

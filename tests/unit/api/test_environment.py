@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from trainyard_operator.api import environment
+from trainyard import contract
 from trainyard_operator.api.conda import CondaSpec
 from trainyard_operator.api.environment import (
     Environment,
@@ -69,7 +69,7 @@ def test_a_file_of_requirements_is_read_as_pip_reads_it():
         pytest.param("a==1 --hash=sha256:abc\n", "line 1 of r.txt .*option", id="hash"),
         pytest.param("a\n\nb ==\n", "line 3 of r.txt .*no requirement", id="line"),
         pytest.param("a" * 513, "at most 512", id="long line"),
-        pytest.param("#" * (environment.MAX_REQUIREMENTS_BYTES + 1), "more than 65536 bytes", id="long file"),
+        pytest.param("#" * (contract.MAX_REQUIREMENTS_BYTES + 1), "more than 65536 bytes", id="long file"),
         pytest.param("\n".join(f"a{n}" for n in range(501)), "at most 500", id="many"),
     ],
 )

@@ -242,18 +242,6 @@ def inline(**files):
             "spec.environment.requirements is 'a/b.txt': keys of a ConfigMap have no '/'",
             id="file of requirements in no ConfigMap",
         ),
-        *(
-            pytest.param(
-                spec(source={kind: source}, environment={"requirements": "a.txt"}),
-                f"spec.environment.requirements is 'a.txt', which cannot be a file of spec.source.{kind}: "
-                "list the packages in spec.environment.pip instead",
-                id=f"file of requirements in {kind}",
-            )
-            for kind, source in {
-                "archive": {"path": "code.zip", "sha256": "ab" * 32},
-                "git": {"url": "https://example.com/a.git"},
-            }.items()
-        ),
         pytest.param(
             spec(environment={"variables": [{"name": "TRAINYARD_CA"}]}), "TRAINYARD_… is taken", id="reserved variable"
         ),

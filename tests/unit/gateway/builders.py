@@ -56,6 +56,10 @@ class Runs:
 
     def __init__(self, runs: dict[str, RunRef]) -> None:
         self.runs = runs
+        self.readers: dict[str, RunRef] = {}
+
+    def reader_of(self, identity: Identity) -> RunRef | None:
+        return self.readers.get(identity.pod_uid or "")
 
     def run_of(self, identity: Identity) -> RunRef:
         if identity.pod_uid not in self.runs:

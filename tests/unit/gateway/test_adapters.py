@@ -106,6 +106,39 @@ def test_the_pod_of_an_attempt_that_is_over_is_not_told_what_it_ran_in():
         world.runs.ran(pod_identity())
 
 
+def reading(name=f"mnist-{UID[:8]}-0", **over):
+    found = job(labels={}, annotations={"trainyard.dev/reads": "r.txt"}, **over)
+    found["metadata"]["name"] = name
+    return found
+
+
+def test_a_pod_that_reads_a_source_is_led_to_the_run_that_has_no_attempt_yet():
+    world = known(a_job=reading(), tj=training_job("Preparing"))
+    found = world.runs.reader_of(pod_identity())
+    assert (found.uid, found.attempt, found.environment) == (UID, 0, None)
+    assert "is over" in world.refusal().message
+
+
+def test_the_pod_of_an_attempt_reads_no_source():
+    assert known().runs.reader_of(pod_identity()) is None
+
+
+@pytest.mark.parametrize(
+    ("world", "said"),
+    [
+        pytest.param(known(a_job=reading(), tj=training_job(status={"attempt": 1})), "read already", id="begun"),
+        pytest.param(known(a_job=reading("mnist-x"), tj=training_job("Preparing")), "read already", id="another job"),
+        pytest.param(known(a_job=reading(), tj=training_job("Canceled")), "it is Canceled", id="ended"),
+        pytest.param(
+            known(a_job=reading(), tj=training_job("Preparing", deletionTimestamp=time(0))), "deleted", id="deleted"
+        ),
+    ],
+)
+def test_a_pod_that_reads_too_late_is_forbidden(world, said):
+    with pytest.raises(Refusal, match=said):
+        world.runs.reader_of(pod_identity())
+
+
 def test_a_pod_that_is_told_to_stop_may_still_save_what_it_has():
     assert known(a_pod=pod(deletionTimestamp=time(30))).runs.run_of(pod_identity()).uid == UID
 

@@ -132,6 +132,24 @@ async def test_a_run_is_told_all_that_it_needs(world):
     assert world.board.sources == {UID: document["source"]["sha256"]}
 
 
+async def test_a_pod_that_reads_a_source_is_told_the_file_and_its_text_is_kept_once(world):
+    whole = run_ref(environment={"requirements": "train.py"})
+    world.runs.readers["a"] = replace(whole, attempt=0)
+    status, document = await world.grants(op="run")
+    assert (status, document["requirements"]) == (200, "train.py")
+    assert world.board.sources == {UID: document["source"]["sha256"]}
+    for text in ("numpy", "another"):
+        assert await world.grants(op="requirements-put", text=text) == (200, {})
+    assert world.store.objects[f"runs/{NAMESPACE}/{UID}/requirements.txt"] == b"numpy"
+    assert (await world.report(state="Preparing", message="fetching"))[0] == 200
+
+
+async def test_the_pod_of_an_attempt_may_not_say_what_its_source_lists(world):
+    status, answer = await world.grants(op="requirements-put", text="numpy")
+    assert (status, answer["error"]["reason"]) == (403, "Forbidden")
+    assert not [key for key in world.store.objects if key.endswith("requirements.txt")]
+
+
 async def test_every_attempt_of_a_run_gets_the_source_of_the_first(world):
     _, first = await world.grants(op="run")
     world.sources.given = {"train.py": b"edited since"}

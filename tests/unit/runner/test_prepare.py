@@ -250,4 +250,4 @@ def test_another_command_is_answered_with_the_usage(runner_pyz, arguments):
         [sys.executable, "-I", "-S", runner_pyz, *arguments], capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
-    assert done.stderr.startswith("usage: runner.pyz prepare|execute|tools|build|pack")
+    assert done.stderr.startswith("usage: runner.pyz read|prepare|execute|tools|build|pack")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from datetime import UTC, datetime
 
@@ -12,6 +13,7 @@ from tests.unit.domain.builders import SETTINGS
 from tests.unit.runtime.fakes import job, meta, training_job
 from tests.unit.storage.memory import MemoryStore
 from trainyard_operator.api.names import COMPUTE_CLUSTER, JOB, TRAINING_JOB
+from trainyard_operator.domain.environment import Reading
 from trainyard_operator.domain.environment_build import BuildSettings
 from trainyard_operator.domain.rerun import NotYet, read_note
 from trainyard_operator.domain.run_view import ArchiveSource
@@ -200,3 +202,109 @@ async def test_a_rerun_fails_where_the_packages_of_a_file_were_removed():
     assert failure["reason"] == "EnvironmentNotRestored"
     assert "spec.rerunOf: the packages of first, which its file r.txt lists, are not kept" in failure["message"]
     assert "give this run a source with that file" in failure["message"]
+
+
+CODE = hashlib.sha256(b"x").hexdigest()
+PATH = f"snapshots/ns/{CODE}.zip"
+
+
+def listed(**over):
+    source = {"archive": {"path": f"snapshots/{CODE}.zip", "sha256": CODE}}
+    return {"source": source, "environment": {"requirements": "r.txt"}, **over}
+
+
+def from_git():
+    return listed(source={"git": {"url": "https://example.com/a.git"}})
+
+
+def made_by(plan):
+    return [child["metadata"]["name"] for child in plan.create]
+
+
+def reader(yard, plan, *, failed=None):
+    """Take the Job that `plan` wants, as the watch tells of it."""
+    (wanted,) = plan.create
+    meta = {**wanted["metadata"], "uid": f"uid-{wanted['metadata']['name']}"}
+    ended = [{"type": "Failed", "status": "True", "reason": "R", "message": "m", "lastTransitionTime": failed}]
+    return yard.take(JOB, {"metadata": meta, "status": {"conditions": ended if failed else []}})
+
+
+@pytest.mark.parametrize("spec", [listed(), from_git()], ids=["archive", "git"])
+async def test_a_source_that_lists_packages_is_read_and_its_text_makes_the_environment_of_a_spec(spec):
+    yard = Yard({PATH: b"x"})
+    run = yard.run("a", **spec)
+    uid = run["metadata"]["uid"]
+    view, plan = await yard.plan(run)
+    assert view.preparation == Reading(file="r.txt", settings=view.preparation.settings)
+    (name,) = made_by(plan)
+    assert name == f"a-{uid[:8]}-0"
+    job_made = reader(yard, plan)
+    assert (await yard.plan(run))[0].preparation.job == job_made
+    yard.files.objects[f"runs/ns/{uid}/requirements.txt"] = b"tabulate"
+    read, plan = await yard.plan(run)
+    same, _ = await yard.plan(yard.run("b", source={"inline": {"train.py": ""}}, environment={"pip": ["tabulate"]}))
+    assert read.preparation.environment == same.preparation.environment
+    assert made_by(plan) == [read.preparation.environment.name]
+
+
+async def test_a_text_that_cannot_be_a_list_of_packages_fails_the_run_and_names_the_line():
+    yard = Yard({PATH: b"x"})
+    run = yard.run("a", **listed())
+    yard.files.objects[f"runs/ns/{run['metadata']['uid']}/requirements.txt"] = b"numpy\n-e ."
+    _, plan = await yard.plan(run)
+    assert "line 2 of r.txt" in plan.status["failure"]["message"]
+
+
+async def test_a_file_of_an_archive_is_read_once_for_all_runs_that_wait_for_it():
+    yard = Yard({PATH: b"x"})
+    first, second = yard.run("a", **listed()), yard.run("b", **listed())
+    other = yard.run("c", **listed(environment={"requirements": "other.txt"}))
+    _, plan = await yard.plan(first)
+    for _ in range(2):
+        view, waits = await yard.plan(second)
+        assert (view.preparation.by, waits.create) == ("a", ())
+        reader(yard, plan)
+    assert len(made_by((await yard.plan(other))[1])) == 1
+    yard.files.objects[f"runs/ns/{first['metadata']['uid']}/requirements.txt"] = b"tabulate"
+    first_view, _ = await yard.plan(first)
+    second_view, _ = await yard.plan(second)
+    assert second_view.preparation.environment == first_view.preparation.environment
+
+
+@pytest.mark.parametrize(
+    ("failed", "shared"),
+    [
+        pytest.param("2026-11-23T11:30:00Z", True, id="while the other run waited"),
+        pytest.param("2026-11-23T10:30:00Z", False, id="before there was the other run"),
+    ],
+)
+async def test_a_reading_that_fails_fails_all_runs_that_waited_for_it_and_a_later_one_tries_anew(failed, shared):
+    yard = Yard({PATH: b"x"})
+    first, second = yard.run("a", **listed()), yard.run("b", **listed())
+    _, plan = await yard.plan(first)
+    reader(yard, plan, failed=failed)
+    _, plan = await yard.plan(second)
+    assert (plan.status["phase"] == "Failed", made_by(plan) == []) == (shared, shared)
+
+
+@pytest.mark.parametrize("gone", ["deleted", "canceled"])
+async def test_a_run_reads_itself_where_the_one_that_it_waits_for_is_gone(gone):
+    yard = Yard({PATH: b"x"})
+    first, second = yard.run("a", **listed()), yard.run("b", **listed())
+    reader(yard, (await yard.plan(first))[1])
+    assert (await yard.plan(second))[1].create == ()
+    if gone == "deleted":
+        yard.store.remove(TRAINING_JOB, first)
+    else:
+        yard.take(TRAINING_JOB, {**first, "metadata": {**first["metadata"]}, "status": {"phase": "Canceled"}})
+    assert len((await yard.plan(second))[1].create) == 1
+
+
+async def test_a_rerun_has_the_packages_of_a_file_installed_again_that_was_read_from_its_source():
+    yard = Yard()
+    status = {**STARTED, "environment": {"hash": DIGEST, "state": "Ready", "logUri": LOGS, "imageDigest": "sha256:1"}}
+    first = yard.run("first", status=status, **from_git())
+    yard.files.objects[f"runs/ns/{first['metadata']['uid']}/requirements.txt"] = b"tabulate"
+    _, plan = await yard.plan(yard.run("again", rerunOf="first"))
+    (name,) = made_by(plan)
+    assert name.startswith("env-")

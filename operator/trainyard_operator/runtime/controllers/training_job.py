@@ -25,7 +25,7 @@ from trainyard_operator.api.source import SourceSpec
 from trainyard_operator.api.training_job import TrainingJobSpec
 from trainyard_operator.domain.admission import ENDED
 from trainyard_operator.domain.attempts import attempt_of, has_ended, is_over, latest_attempt, newest_job
-from trainyard_operator.domain.environment import Kept, Preparation
+from trainyard_operator.domain.environment import Kept, Preparation, Reading
 from trainyard_operator.domain.job import PodSettings
 from trainyard_operator.domain.kueue import is_kueues
 from trainyard_operator.domain.plan import Plan
@@ -41,11 +41,13 @@ from trainyard_operator.domain.run_view import (
     SavedRun,
     StoreTrouble,
 )
+from trainyard_operator.domain.source_reading import has_to_be_read
 from trainyard_operator.domain.training_job import plan_training_job
 from trainyard_operator.kube.client import Client
 from trainyard_operator.kube.errors import NotFound
 from trainyard_operator.providers.base import Cluster
 from trainyard_operator.runtime.environments import EnvironmentBook
+from trainyard_operator.runtime.listings import Listings
 from trainyard_operator.runtime.memory import Memory
 from trainyard_operator.runtime.queuebook import QueueBook
 from trainyard_operator.runtime.store import Store
@@ -84,6 +86,7 @@ class TrainingJobController:
         self._objects = objects
         self._memory = memory
         self._environments = environments
+        self._listings = Listings(store=store, objects=objects, settings=environments.settings)
         self._settings = settings
         self._bucket = bucket
         self._last_write: dict[str, datetime] = {}
@@ -133,7 +136,7 @@ class TrainingJobController:
         parent: JsonObject,
         repeated: Repeated | NotYet | Failure | None,
         source: ConfigMapSource | ArchiveSource | None,
-    ) -> Preparation | Kept | Failure | None:
+    ) -> Preparation | Kept | Reading | Failure | None:
         run = whole(parent, repeated)
         try:
             spec = TrainingJobSpec.parse(run["spec"])
@@ -144,7 +147,13 @@ class TrainingJobController:
         config_map = source if isinstance(source, ConfigMapSource) else None
         if not spec.environment.builds or (config_map is not None and config_map.files is None):
             return None
-        text = config_map.requirements if config_map is not None else None
+        if isinstance(source, ArchiveSource) and source.bytes is None:
+            return None
+        text: object = config_map.requirements if config_map is not None else None
+        if has_to_be_read(spec):
+            text = await self._listings.find(run, spec)
+            if isinstance(text, Reading):
+                return text
         if spec.source and spec.source.inline_files is not None and spec.environment.requirements is not None:
             text = run["spec"]["source"]["inline"][spec.environment.requirements]
         return await self._environments.preparation(run, spec, text if isinstance(text, str) else None)
@@ -196,7 +205,7 @@ class TrainingJobController:
         namespace = parent["metadata"]["namespace"]
 
         def job_of(uid: str) -> JsonObject | None:
-            return next(iter(self._store.children(JOB, uid)), None)
+            return newest_job(self._store.children(JOB, uid))
 
         # Every attempt's Job has the note, and what it says stays so, whatever becomes of the other run.
         return read_note(job) or look_up(
