@@ -247,6 +247,21 @@ async def test_a_source_that_lists_packages_is_read_and_its_text_makes_the_envir
     assert made_by(plan) == [read.preparation.environment.name]
 
 
+@pytest.mark.parametrize(
+    "spec",
+    [listed(), {"source": {"inline": {"train.py": ""}}, "environment": {"pip": ["tabulate"]}}],
+    ids=["file", "pip"],
+)
+async def test_a_run_takes_no_place_on_its_cluster_while_its_packages_are_read_or_built(spec):
+    yard = Yard({PATH: b"x"})
+    provider = {"type": "Existing", "existing": {}}
+    yard.take(COMPUTE_CLUSTER, {"metadata": meta("pool"), "spec": {"provider": provider, "scale": {"maxNodes": 1}}})
+    run = yard.run("a", computeClusterRef={"name": "pool"}, **spec)
+    _, plan = await yard.plan(run)
+    assert len(plan.create) == 1
+    assert yard.book.queue(("ns", "pool")).admitted == {}
+
+
 async def test_a_text_that_cannot_be_a_list_of_packages_fails_the_run_and_names_the_line():
     yard = Yard({PATH: b"x"})
     run = yard.run("a", **listed())

@@ -171,7 +171,9 @@ class TrainingJobController:
             gate = self._book.gate(asked, dict(view.cluster), view.machines, now=now)
             view = replace(view, gate=gate)
         plan = plan_training_job(parent, view, now)
-        if view.gate is not None and view.gate.open and any(child["kind"] == JOB.kind for child in plan.create):
+        # Only an attempt takes a place: the build of its packages, or what reads its source, does not.
+        begins = any(child["kind"] == JOB.kind and attempt_of(child) for child in plan.create)
+        if view.gate is not None and view.gate.open and begins:
             self._claim(asked, view.machines)
         if plan.status is not None:
             uid = parent["metadata"]["uid"]
