@@ -24,7 +24,7 @@ from trainyard.contract import (
 from trainyard_operator.api.inputs import InputSpec
 from trainyard_operator.gateway.errors import Refusal, forbidden
 from trainyard_operator.gateway.freezing import Freezer
-from trainyard_operator.gateway.listing import Listing, UnusableNameError, find, top_level
+from trainyard_operator.gateway.listing import Found, Listing, UnusableNameError, find, top_level
 from trainyard_operator.gateway.ports import LiveBoard, RunRef, Sources
 from trainyard_operator.gateway.requests import (
     CheckpointRequest,
@@ -202,12 +202,15 @@ class Grants:
 
     async def _files(self, page: Listing) -> Answer:
         def sign() -> list[FileGrant]:
-            return [
-                FileGrant(path=file.path, bytes=file.info.bytes, url=self._store.sign_get(file.info.key))
-                for file in page.files
-            ]
+            return [self._file(found) for found in page.files]
 
         return {"files": await self._sign(sign), "next": page.next}
+
+    def _file(self, found: Found) -> FileGrant:
+        grant = FileGrant(path=found.path, bytes=found.info.bytes, url=self._store.sign_get(found.info.key))
+        if found.info.etag:
+            grant["etag"] = found.info.etag
+        return grant
 
     async def _sign(self, sign: Callable[[], Signed]) -> Signed:
         # Hundreds of signatures take some tenths of a second, which the event loop does not have.

@@ -53,10 +53,11 @@ _TRANSIENT = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectInfo:
-    """What a store knows of one object; `sha256` in hex, where the store kept one."""
+    """What a store knows of one object; `sha256` in hex, where the store kept one; `etag` as it came."""
 
     key: str
     bytes: int
+    etag: str | None = None
     sha256: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)  # known from `head` and `digest` only
 
@@ -305,7 +306,13 @@ class S3Store:
                     return None
                 raise
         sha256 = _hex(answer.get("ChecksumSHA256"), whole=answer.get("ChecksumType", "FULL_OBJECT") == "FULL_OBJECT")
-        return ObjectInfo(key=key, bytes=answer["ContentLength"], sha256=sha256, metadata=answer.get("Metadata") or {})
+        return ObjectInfo(
+            key=key,
+            bytes=answer["ContentLength"],
+            etag=answer.get("ETag"),
+            sha256=sha256,
+            metadata=answer.get("Metadata") or {},
+        )
 
     def _hash(self, key: str) -> ObjectInfo:
         digest, size = hashlib.sha256(), 0
@@ -324,7 +331,9 @@ class S3Store:
         with _typed(prefix):
             answer = self._client.list_objects_v2(Bucket=self._bucket, Prefix=prefix, MaxKeys=limit, **optional)
         return Page(
-            objects=tuple(ObjectInfo(key=o["Key"], bytes=o["Size"]) for o in answer.get("Contents", ())),
+            objects=tuple(
+                ObjectInfo(key=o["Key"], bytes=o["Size"], etag=o.get("ETag")) for o in answer.get("Contents", ())
+            ),
             folders=tuple(p["Prefix"] for p in answer.get("CommonPrefixes", ())),
             more=answer["IsTruncated"],
         )

@@ -187,6 +187,12 @@ async def test_an_input_is_its_folder_and_no_neighbour(world):
     assert await world.grants(op="input", name="data", after="") == (200, expected)
 
 
+async def test_the_files_of_an_input_are_told_with_their_etags_where_the_store_has_them(world):
+    world.store.etags[f"data/{NAMESPACE}/mnist/train.gz"] = '"e1"'
+    _, answer = await world.grants(op="input", name="data", after="")
+    assert [file["etag"] for file in answer["files"]] == ['"e1"']
+
+
 async def test_an_input_of_1200_files_comes_in_three_pages(world):
     world.store.objects = {f"data/{NAMESPACE}/mnist/{n:04}": b"" for n in range(1200)}
     seen, after, pages = [], "", 0

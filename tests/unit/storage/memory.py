@@ -19,6 +19,7 @@ class MemoryStore:
     def __init__(self, objects: dict[str, bytes] | None = None, *, keeps_checksums: bool = True) -> None:
         self.objects = dict(objects or {})
         self.metadata: dict[str, dict[str, str]] = {}
+        self.etags: dict[str, str] = {}
         self.calls: list[tuple[str, str]] = []
         self.breaks_at: Callable[[str, str], bool] = lambda _call, _key: False
         self._keeps_checksums = keeps_checksums
@@ -96,7 +97,13 @@ class MemoryStore:
     def _info(self, key: str) -> ObjectInfo:
         body = self.objects[key]
         sha256 = hashlib.sha256(body).hexdigest() if self._keeps_checksums else None
-        return ObjectInfo(key=key, bytes=len(body), sha256=sha256, metadata=self.metadata.get(key, {}))
+        return ObjectInfo(
+            key=key,
+            bytes=len(body),
+            etag=self.etags.get(key),
+            sha256=sha256,
+            metadata=self.metadata.get(key, {}),
+        )
 
     def _called(self, call: str, key: str) -> None:
         if self.breaks_at(call, key):
