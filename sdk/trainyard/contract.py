@@ -28,9 +28,10 @@ RUN_FILE: Final = "/trainyard/run.json"
 TOKEN_FILE: Final = "/var/run/secrets/trainyard/token"  # noqa: S105 - a path, not a secret
 INPUTS_DIR: Final = "/inputs"
 WORK_DIR: Final = "/workspace"
-# In the container `prepare` alone: Secrets that the run's spec names, and volumes whole.
+# In the container `prepare` alone: Secrets that the run's spec names, volumes whole, and what earlier runs downloaded.
 SECRETS_DIR: Final = "/var/run/secrets/trainyard-spec"
 CLAIMS_DIR: Final = "/claims"
+INPUT_CACHE_DIR: Final = "/input-cache"
 OUTPUTS: Final = "outputs"
 CHECKPOINT_DIR: Final = "/checkpoint"
 # The packages of a run. A build makes them at this very path, since scripts that come with packages name it.
@@ -47,6 +48,7 @@ ENV_RUN_NAMESPACE: Final = "TRAINYARD_RUN_NAMESPACE"
 ENV_RUN_UID: Final = "TRAINYARD_RUN_UID"
 ENV_EXPERIMENT: Final = "TRAINYARD_EXPERIMENT"
 ENV_ATTEMPT: Final = "TRAINYARD_ATTEMPT"  # 1, 2 …
+ENV_INPUT_CACHE: Final = "TRAINYARD_INPUT_CACHE_BYTES"  # of `prepare`: how much the cache of inputs may hold
 ENV_CHECKPOINT_DIR: Final = "TRAINYARD_CHECKPOINT_DIR"  # what a script leaves there the next attempt finds there
 
 TOKEN_AUDIENCE: Final = "trainyard"  # noqa: S105

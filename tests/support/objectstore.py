@@ -57,6 +57,11 @@ class ObjectServer:
         """The folder whose folders are buckets."""
         return self.folder / "data"
 
+    @property
+    def access_log(self) -> Path:
+        """Where the server notes each request, as S3 does."""
+        return self.folder / "access.log"
+
     def __enter__(self) -> Self:
         self.start()
         return self
@@ -77,6 +82,7 @@ class ObjectServer:
                 f"--region={self.region}",
                 f"--health={HEALTH}",
                 "--quiet",
+                f"--access-log={self.access_log}",
                 "posix",
                 f"--versioning-dir={versions}",
                 str(self.data),

@@ -327,6 +327,13 @@ CASES = [
     ),
     _of_job("spec.models[].tags", 0, _model(tags={"a" * 128: ""}), _model(tags={"a" * 129: ""})),
     Case(kind=COMPUTE_CLUSTER, path="", good=compute_cluster(name="a" * 63), bad=compute_cluster(name="a" * 64)),
+    *(
+        _of_cluster("spec.inputCache", 0, pool(inputCache={"hostPath": {"path": "/var/cache/trainyard"}}), bad)
+        for bad in (
+            pool(inputCache={}),
+            pool(inputCache={"hostPath": {"path": "/a"}, "persistentVolumeClaim": {"claimName": "a"}}),
+        )
+    ),
     _of_cluster("spec", 0, pool(), pool(vmSize=None)),
     _of_cluster("spec", 0, pool(), pool(scale=None)),
     _of_cluster("spec", 0, eks(), make(COMPUTE_CLUSTER, {"provider": eks()["spec"]["provider"]})),

@@ -128,7 +128,7 @@ def statuses(kind: Kind) -> st.SearchStrategy[JsonObject]:
 
 
 def _values(node: JsonObject) -> st.SearchStrategy[Any]:
-    if "default" in node and node["type"] == "string":
+    if "default" in node and node.get("type") == "string":
         return st.one_of(st.just(node["default"]), _strings(node))
     if node.get("x-kubernetes-int-or-string"):
         return st.one_of(st.integers(node["minimum"], node["maximum"]), _strings(node))
@@ -249,8 +249,20 @@ def _obey_input_rules(item: JsonObject, data: st.DataObject) -> None:
         item.pop("sizeLimit", None)
 
 
+def _obey_input_cache_rules(spec: JsonObject, data: st.DataObject) -> None:
+    where = ("hostPath", "persistentVolumeClaim")
+    given = [name for name in where if name in spec["inputCache"]]
+    if given:
+        kept = data.draw(st.sampled_from(given))
+        spec["inputCache"] = {name: it for name, it in spec["inputCache"].items() if name not in where or name == kept}
+    else:
+        del spec["inputCache"]
+
+
 def _obey_compute_cluster_rules(spec: JsonObject, data: st.DataObject) -> JsonObject:
     spec = deepcopy(spec)
+    if "inputCache" in spec:
+        _obey_input_cache_rules(spec, data)
     provider = spec["provider"]
     if provider["type"] != "Existing":
         provider.pop("existing", None)

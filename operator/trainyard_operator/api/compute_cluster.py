@@ -20,6 +20,7 @@ from trainyard_operator.api.fields import (
     read_text,
     read_whole,
 )
+from trainyard_operator.api.input_cache import InputCacheSpec, read_input_cache
 from trainyard_operator.api.names import MAX_LABEL_VALUE
 
 if TYPE_CHECKING:
@@ -177,6 +178,7 @@ class ComputeClusterSpec:
     shared_with: tuple[str, ...]
     ordering: Ordering
     weights: Mapping[str, int]
+    input_cache: InputCacheSpec | None
 
     @classmethod
     def parse(cls, spec: object) -> Self:
@@ -240,6 +242,7 @@ class ComputeClusterSpec:
             shared_with=_read_namespaces(fields.get("sharedWith")),
             ordering=read_choice(queue.get("ordering"), "spec.queue.ordering", Ordering, Ordering.PRIORITY),
             weights=_read_weights(queue.get("weights")),
+            input_cache=read_input_cache(fields.get("inputCache")),
         )
 
 

@@ -103,6 +103,10 @@ class TrainingJobReason(Word):
         "The cloud has no machine of the cluster's size now; the message repeats its words, and it is asked again.",
     )
     QUOTA_EXCEEDED = "QuotaExceeded", "A ResourceQuota of the run's namespace has no room for its pod."
+    POD_FORBIDDEN = (
+        "PodForbidden",
+        "The Pod Security level of the run's namespace refuses its pod; the message says why, and names the field.",
+    )
     POD_PENDING = "PodPending", "The Job exists and its pod is about to be created."
     UNSCHEDULABLE = (
         "Unschedulable",

@@ -8,6 +8,7 @@ from typing import Any
 
 from trainyard import contract
 from trainyard_operator.api.environment import KeyReference
+from trainyard_operator.api.input_cache import InputCacheSpec
 from trainyard_operator.api.names import (
     ATTEMPT_LABEL,
     COMPUTE_CLUSTER_LABEL,
@@ -62,11 +63,15 @@ STAY = {"karpenter.sh/do-not-disrupt": "true", "cluster-autoscaler.kubernetes.io
 
 @dataclass(frozen=True, kw_only=True)
 class Berth:
-    """A run's part of a cluster: where its pod goes, how many slots it takes, and whether it may start at once."""
+    """A run's part of a cluster: where its pod goes, how many slots it takes, and whether it may start at once.
+
+    `cache` is where its inputs are kept for other runs, where the cluster has such a place.
+    """
 
     placement: Placement
     slots: int = 1
     open: bool = True
+    cache: InputCacheSpec | None = None
 
 
 def build_job(  # noqa: PLR0913 - all by name
@@ -166,14 +171,14 @@ def _pod_spec(
     requests = dict(spec.requests) or {
         name: value for name, value in settings.default_requests.items() if name not in spec.limits
     }
-    attached = attachments(spec)
+    attached = attachments(spec, berth.cache if berth is not None else None)
     pod: JsonObject = {
         **restricted(grace_seconds=spec.grace_seconds),
         "initContainers": [
             {
                 **_container(name=PREPARE, image=settings.trainer_image, settings=settings, attached=attached.prepare),
                 "command": [*PYTHON, RUNNER_IN_IMAGE, "prepare"],
-                "env": common,
+                "env": [*common, *attached.prepare_env],
                 "resources": {"requests": _prepare_requests(settings, berth), "limits": dict(settings.prepare_limits)},
             }
         ],

@@ -43,6 +43,7 @@ _TROUBLE = frozenset(
         Reason.EXCEEDS_CLUSTER_SIZE,
         Reason.INSUFFICIENT_CAPACITY,
         Reason.QUOTA_EXCEEDED,
+        Reason.POD_FORBIDDEN,
         Reason.PROVISIONING_TIMEOUT,
         Reason.UNSCHEDULABLE,
         Reason.IMAGE_PULL_FAILED,

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trainyard_operator.api.reasons import TrainingJobReason as Reason
+from trainyard_operator.domain.attachments import INPUT_CACHE
 from trainyard_operator.domain.conditions import shorten
 from trainyard_operator.domain.pod import IMAGE_TROUBLE, PodFacts, Trouble
 from trainyard_operator.domain.run_view import RunView
@@ -34,13 +35,34 @@ def _without_pod(view: RunView) -> tuple[Reason, str]:
             Reason.QUOTA_EXCEEDED,
             f"the run gets no pod: {quota}; end other pods of the namespace, or raise the quota",
         )
+    meta = (view.job or {"metadata": {}})["metadata"]
+    refused = _said(view, Reason.POD_FORBIDDEN, since=since, about=refused_in(meta.get("namespace", ""), ""))
+    if refused is not None:
+        return Reason.POD_FORBIDDEN, f"the run gets no pod: {refused}; {_mend_refusal(refused, view)}"
     return Reason.POD_PENDING, f"the Job {name} is created, its pod is on its way"
 
 
-def _said(view: RunView, code: Reason, *, since: str) -> str | None:
+def refused_in(namespace: str, words: str) -> str:
+    """Return what a cluster's status says of pods that a namespace does not admit."""
+    return f"namespace {namespace} admits no such pod: {words}"
+
+
+def _mend_refusal(words: str, view: RunView) -> str:
+    label = "the namespace's label pod-security.kubernetes.io/enforce"
+    # The cluster may have been changed since the pod was made; its volume still has the name.
+    if INPUT_CACHE not in words or not isinstance(view.machines, Cluster):
+        return f"have {label} changed"
+    return (
+        f"that is spec.inputCache.hostPath of the ComputeCluster {view.machines.name}: have {label} set to privileged, "
+        "or set spec.inputCache.persistentVolumeClaim instead, or remove the cache, and create the run again"
+    )
+
+
+def _said(view: RunView, code: Reason, *, since: str, about: str = "") -> str | None:
     """Return the newest words of one kind on the run's cluster; what was said before `since` is about other runs."""
     errors = ((view.cluster or {}).get("status") or {}).get("errors") or ()
-    return next((e["message"] for e in reversed(errors) if e["code"] == code and e["lastTime"] >= since), None)
+    found = (e["message"] for e in reversed(errors) if e["code"] == code and e["lastTime"] >= since)
+    return next((message for message in found if message.startswith(about)), None)
 
 
 def _waiting(pod: PodFacts, view: RunView) -> tuple[Reason, str]:
@@ -87,7 +109,7 @@ def scales(view: RunView) -> bool:
 def _unschedulable(pod: PodFacts, said: str, view: RunView) -> tuple[Reason, str]:
     """Return why a pod has no node: what its cluster's provider says of it, before what the scheduler says."""
     if _CLAIM in said:
-        return Reason.UNSCHEDULABLE, f"spec.inputs: the pod {pod.name} waits for a volume: {said}"
+        return Reason.UNSCHEDULABLE, f"{_claimed_by(said, view)}: the pod {pod.name} waits for a volume: {said}"
     status: Mapping[str, Any] = (view.cluster or {}).get("status") or {}
     for reason in (Reason.INSUFFICIENT_CAPACITY, Reason.UNSCHEDULABLE):
         words = _said(view, reason, since=pod.created)
@@ -100,6 +122,15 @@ def _unschedulable(pod: PodFacts, said: str, view: RunView) -> tuple[Reason, str
     target = max(status.get("targetNodeCount", 0), ready + 1)
     words = f"{ready} of {target} nodes are ready; one is being prepared for the run"
     return Reason.NODES_PREPARING, words
+
+
+def _claimed_by(said: str, view: RunView) -> str:
+    """Return the field that names the claim which the scheduler speaks of."""
+    if isinstance(view.machines, Cluster):
+        cache = view.machines.spec.input_cache
+        if cache is not None and cache.claim is not None and f'"{cache.claim}"' in said:
+            return f"spec.inputCache.persistentVolumeClaim of the ComputeCluster {view.machines.name}"
+    return "spec.inputs"
 
 
 def _not_starting(trouble: Trouble) -> str:

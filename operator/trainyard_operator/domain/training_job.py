@@ -225,6 +225,7 @@ def _berth(spec: TrainingJobSpec, view: RunView) -> Berth | None:
         placement=provider_of(view.machines.spec).placement(view.machines),
         slots=capacity_of(view.machines).slots_of(demand) or 1,
         open=view.gate is None or view.gate.open,
+        cache=view.machines.spec.input_cache,
     )
 
 

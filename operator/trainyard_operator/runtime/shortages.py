@@ -12,6 +12,7 @@ from trainyard_operator.api.names import EVENT
 from trainyard_operator.api.reasons import TrainingJobReason as Reason
 from trainyard_operator.domain.cluster_status import Shortage
 from trainyard_operator.domain.conditions import parse_timestamp
+from trainyard_operator.domain.run_waiting import refused_in
 from trainyard_operator.kube.client import Client
 
 JsonObject = dict[str, Any]
@@ -27,6 +28,8 @@ _CLAIM = re.compile(r"^NodeClaim \S+ event: ")
 _POD = re.compile(r"^Failed to schedule pod, ")
 # The Job controller's words where a ResourceQuota of the namespace has no room; the pod's name in them is made up anew.
 _QUOTA = re.compile(r"exceeded quota: .*", re.DOTALL)
+# And where its Pod Security level does not admit the pod.
+_SECURITY = re.compile(r"violates PodSecurity .*", re.DOTALL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +55,9 @@ async def shortages_of(client: Client, *, pool: str, waiting: Mapping[str, Waiti
         if names.jobs:
             selector = "reason=FailedCreate,involvedObject.kind=Job"
             async for event in _events(client, namespace, selector, names.jobs):
-                quota = _QUOTA.search(event.get("message", ""))
-                if quota:
-                    _add(said, Reason.QUOTA_EXCEEDED, quota[0], event)
+                refusal = _refusal(namespace, event.get("message", ""))
+                if refusal is not None:
+                    _add(said, *refusal, event)
     return said.values()
 
 
@@ -63,6 +66,13 @@ async def _events(client: Client, namespace: str, selector: str, names: Collecti
         for event in page.items:
             if event["involvedObject"].get("name") in names:
                 yield event
+
+
+def _refusal(namespace: str, words: str) -> tuple[Reason, str] | None:
+    if quota := _QUOTA.search(words):
+        return Reason.QUOTA_EXCEEDED, quota[0]
+    security = _SECURITY.search(words)
+    return (Reason.POD_FORBIDDEN, refused_in(namespace, security[0])) if security else None
 
 
 def _add_pod(said: dict[tuple[str, str], Shortage], event: JsonObject) -> None:

@@ -17,6 +17,7 @@ from trainyard_operator.api.compute_cluster import (
     VmPriority,
 )
 from trainyard_operator.api.fields import SpecError
+from trainyard_operator.api.input_cache import InputCacheSpec
 from trainyard_operator.api.names import COMPUTE_CLUSTER
 
 
@@ -59,6 +60,7 @@ def test_every_field_of_a_pool_is_read():
             cancelRunsOnDelete=True,
             queue={"paused": True, "ordering": "FairShare", "weights": {"team-a": 2}},
             sharedWith=["team-a"],
+            inputCache={"hostPath": {"path": "/var/cache/a"}, "sizeLimit": "1Ki"},
         )
     )
     assert parsed == ComputeClusterSpec(
@@ -83,6 +85,7 @@ def test_every_field_of_a_pool_is_read():
         shared_with=("team-a",),
         ordering=Ordering.FAIR_SHARE,
         weights={"team-a": 2},
+        input_cache=InputCacheSpec(host_path="/var/cache/a", size_limit=1024),
     )
 
 
@@ -119,6 +122,7 @@ def test_every_field_of_existing_nodes_is_read():
         shared_with=(),
         ordering=Ordering.PRIORITY,
         weights={},
+        input_cache=None,
     )
     assert [item.to_json() for item in parsed.tolerations] == tolerations
 
@@ -143,6 +147,11 @@ def test_every_field_of_a_node_group_is_read(region):
         node_role_arn="arn:aws:iam::111122223333:role/path/nodes",
         subnets=("subnet-0a1b2c3d", "subnet-0a1b2c3d4e5f60718"),
     )
+
+
+def test_a_cache_in_a_claim_has_the_default_size():
+    cache = ComputeClusterSpec.parse(pool(inputCache={"persistentVolumeClaim": {"claimName": "inputs"}})).input_cache
+    assert cache == InputCacheSpec(claim="inputs", size_limit=50 * 2**30)
 
 
 def test_an_empty_provider_has_every_node():
@@ -214,6 +223,25 @@ def test_an_empty_provider_has_every_node():
             ),
             "is given, but spec.vmPriority is Dedicated",
             id="fallback of dedicated machines",
+        ),
+        pytest.param(pool(inputCache={}), "spec.inputCache must have exactly one of hostPath and", id="cache nowhere"),
+        pytest.param(
+            pool(inputCache={"hostPath": {"path": "/a"}, "persistentVolumeClaim": {"claimName": "a"}}),
+            "persistentVolumeClaim: remove one",
+            id="cache in two places",
+        ),
+        *(
+            pytest.param(
+                pool(inputCache={"hostPath": {"path": path}}),
+                f"inputCache.hostPath.path is {path!r}",
+                id=f"cache at {path}",
+            )
+            for path in ("/", "a", "/a/../b", "/a/", "/a:b", "/.a")
+        ),
+        pytest.param(
+            pool(inputCache={"hostPath": {"path": "/a"}, "sizeLimit": "much"}),
+            "sizeLimit is 'much'",
+            id="cache of no size",
         ),
         pytest.param(pool(vmPriority="Spot"), "it must be one of Dedicated, LowPriority", id="priority"),
         pytest.param(pool(queue={"paused": "yes"}), "spec.queue.paused must be true or false", id="paused as text"),

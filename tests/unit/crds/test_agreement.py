@@ -9,7 +9,17 @@ import pytest
 from tests.support.schemas import schema, walk
 from trainyard import contract
 from trainyard.contract import INPUTS_DIR, MAX_METRICS, MAX_PATH_BYTES
-from trainyard_operator.api import compute_cluster, conda, environment, fields, inputs, names, source, training_job
+from trainyard_operator.api import (
+    compute_cluster,
+    conda,
+    environment,
+    fields,
+    input_cache,
+    inputs,
+    names,
+    source,
+    training_job,
+)
 from trainyard_operator.api.compute_cluster import (
     AutoscalerSettings,
     ComputeClusterSpec,
@@ -19,6 +29,7 @@ from trainyard_operator.api.compute_cluster import (
 )
 from trainyard_operator.api.conda import CondaSpec
 from trainyard_operator.api.environment import EnvironmentSpec, KeyReference
+from trainyard_operator.api.input_cache import InputCacheSpec
 from trainyard_operator.api.inputs import ClaimSpec, InputSpec, S3Spec
 from trainyard_operator.api.registered_model import RegisteredModelSpec
 from trainyard_operator.api.source import ArchiveSpec, GitSpec, SourceSpec
@@ -109,6 +120,9 @@ COMPUTE_CLUSTER = [
     ("queue.ordering", "FairShare", "ordering", "FairShare"),
     ("queue.weights{}", {"team": 3}, "weights", {"team": 3}),
     ("sharedWith[]", ["team"], "shared_with", ("team",)),
+    ("inputCache.hostPath.path", "/var/cache/a", "input_cache.host_path", "/var/cache/a"),
+    ("inputCache.persistentVolumeClaim.claimName", "cache", "input_cache.claim", "cache"),
+    ("inputCache.sizeLimit", "2Gi", "input_cache.size_limit", 2**31),
     ("provider.karpenter.fallbackToDedicatedAfterSeconds", 60, "fallback_seconds", 60),
     ("provider.adopt", True, "adopt", True),
     ("provider.karpenter.nodeClassRef.group", "karpenter.k8s.aws", "node_class.group", "karpenter.k8s.aws"),
@@ -151,7 +165,7 @@ TABLES = {
     "computeclusters": (
         COMPUTE_CLUSTER,
         ComputeClusterSpec,
-        [Toleration, NodeClassRef, EksSettings, AutoscalerSettings],
+        [Toleration, NodeClassRef, EksSettings, AutoscalerSettings, InputCacheSpec],
     ),
     "registeredmodels": (REGISTERED_MODEL, RegisteredModelSpec, []),
 }
@@ -234,6 +248,10 @@ def test_a_value_of_the_schema_comes_back_from_the_parsed_type(plural, row):
         spec["environment"]["variables"] = [{name: variable[name] for name in ("name", kept)}]
         if spec.get("source", {}).keys() & {"archive", "git"}:
             del spec["environment"]["requirements"]
+    if "inputCache" in spec:
+        del spec["inputCache"][
+            "hostPath" if row[0].startswith("inputCache.persistentVolumeClaim") else "persistentVolumeClaim"
+        ]
     if row[0].startswith(("provider.karpenter", "provider.adopt", "scale.minNodes")):
         spec["provider"] = {"type": "Karpenter", "karpenter": spec["provider"]["karpenter"], "adopt": True}
         spec["vmPriority"] = "LowPriority"
@@ -372,6 +390,17 @@ def node_at(plural, path):
                 "spec.provider.karpenter.fallbackToDedicatedAfterSeconds",
                 "minimum",
                 compute_cluster.LEAST_FALLBACK_SECONDS,
+            ),
+            *(
+                ("computeclusters", f"spec.inputCache.{path}", keyword, expected)
+                for path, keyword, expected in [
+                    ("hostPath.path", "pattern", input_cache.HOST_PATH.pattern),
+                    ("hostPath.path", "maxLength", input_cache.MAX_HOST_PATH),
+                    ("persistentVolumeClaim.claimName", "maxLength", input_cache.MAX_OBJECT_NAME),
+                    ("persistentVolumeClaim.claimName", "pattern", fields.OBJECT_NAME.pattern),
+                    ("sizeLimit", "maxLength", input_cache.MAX_SIZE_LIMIT),
+                    ("sizeLimit", "default", input_cache.DEFAULT_SIZE_LIMIT),
+                ]
             ),
             ("computeclusters", "spec.sharedWith", "maxItems", compute_cluster.MAX_SHARED),
             ("computeclusters", "spec.queue.weights", "maxProperties", compute_cluster.MAX_SHARED),

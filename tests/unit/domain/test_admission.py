@@ -276,6 +276,50 @@ def test_a_run_that_gets_no_pod_says_what_a_quota_says(said, reason):
     assert find(after["status"], "Ready")["reason"] == reason
 
 
+REFUSED = 'admits no such pod: violates PodSecurity "restricted:latest": hostPath volumes'
+
+
+@pytest.mark.parametrize(
+    ("message", "reason", "words"),
+    [
+        pytest.param(
+            f'namespace default {REFUSED} (volume "input-cache")',
+            "PodForbidden",
+            "that is spec.inputCache.hostPath of the ComputeCluster lab: have the namespace's label",
+            id="the cache",
+        ),
+        pytest.param(
+            f'namespace default {REFUSED} (volume "a")', "PodForbidden", "/enforce changed", id="another volume"
+        ),
+        pytest.param(f"namespace defaults {REFUSED}", "PodPending", "its pod is on its way", id="another namespace"),
+    ],
+)
+def test_a_run_whose_pod_is_not_admitted_says_why_and_names_the_field(message, reason, words):
+    said = {"code": "PodForbidden", "message": message, "lastTime": "2026-11-23T12:00:00Z"}
+    obj = pool(status={**READY, "errors": [said]}, inputCache={"hostPath": {"path": "/var/cache/trainyard"}})
+    let_in = {**job(), "status": {"startTime": "2026-11-23T11:59:00Z"}}
+    looking = view(cluster=obj, machines=read_cluster(obj, CATALOGUE), job=let_in)
+    ready = find(step(step(run(), seen(Gate(open=True)))[1], looking)[1]["status"], "Ready")
+    assert ready["reason"] == reason
+    assert words in ready["message"]
+
+
+@pytest.mark.parametrize(
+    ("claim", "field"),
+    [
+        pytest.param("cache", "spec.inputCache.persistentVolumeClaim of the ComputeCluster lab", id="the cache"),
+        pytest.param("data", "spec.inputs", id="an input"),
+    ],
+)
+def test_a_run_that_waits_for_a_claim_names_the_field_that_asks_for_it(claim, field):
+    obj = pool(status=READY, inputCache={"persistentVolumeClaim": {"claimName": "cache"}})
+    waits = pod(node=None, unschedulable=f'persistentvolumeclaim "{claim}" not found')
+    looking = view(cluster=obj, machines=read_cluster(obj, CATALOGUE), job=job(), pods=[waits])
+    ready = find(step(step(run(), seen(Gate(open=True)))[1], looking)[1]["status"], "Ready")
+    assert ready["reason"] == "Unschedulable"
+    assert ready["message"].startswith(f"{field}: the pod")
+
+
 def test_a_cluster_that_cannot_be_understood_makes_no_job():
     looking = view(cluster=pool(vmSize="HUGE"), machines="spec.vmSize is 'HUGE'")
     plan, after = step(run(), looking)

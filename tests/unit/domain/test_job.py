@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.domain.builders import SETTINGS, UID, training_job
+from trainyard_operator.api.input_cache import InputCacheSpec
 from trainyard_operator.api.training_job import TrainingJobSpec
 from trainyard_operator.domain.job import Berth, build_job
 from trainyard_operator.providers.base import Placement
@@ -124,3 +125,49 @@ def test_a_cluster_places_the_pod_on_its_nodes():
     assert spec["nodeSelector"] == {"pool": "a"}
     assert spec["tolerations"] == tolerations
     assert "nodeSelector" not in pod_spec()
+
+
+DOWNLOADED = {"name": "a", "datastore": {"path": ""}}
+CLAIMED = {"name": "b", "pvc": {"claimName": "data"}}
+
+
+def cached(cache, *inputs):
+    where = Berth(placement=Placement(node_selector={}), cache=cache)
+    return build(where=where, inputs=list(inputs))["spec"]["template"]["spec"]
+
+
+@pytest.mark.parametrize(
+    ("cache", "volume"),
+    [
+        pytest.param(
+            InputCacheSpec(host_path="/var/cache/trainyard", size_limit=7),
+            {"hostPath": {"path": "/var/cache/trainyard", "type": "DirectoryOrCreate"}},
+            id="of the node",
+        ),
+        pytest.param(
+            InputCacheSpec(claim="inputs", size_limit=7),
+            {"persistentVolumeClaim": {"claimName": "inputs"}},
+            id="of a claim",
+        ),
+    ],
+)
+def test_the_clusters_cache_is_mounted_where_inputs_are_downloaded_and_nowhere_else(cache, volume):
+    spec = cached(cache, DOWNLOADED, CLAIMED)
+    assert {"name": "input-cache", **volume} in spec["volumes"]
+    (prepare,), (script,) = spec["initContainers"], spec["containers"]
+    assert {"name": "input-cache", "mountPath": "/input-cache"} in prepare["volumeMounts"]
+    assert {"name": "TRAINYARD_INPUT_CACHE_BYTES", "value": "7"} in prepare["env"]
+    assert "input-cache" not in {mount["name"] for mount in script["volumeMounts"]}
+    assert "TRAINYARD_INPUT_CACHE_BYTES" not in {variable["name"] for variable in script["env"]}
+
+
+@pytest.mark.parametrize(
+    ("cache", "inputs"),
+    [
+        pytest.param(None, [DOWNLOADED], id="a cluster without a cache"),
+        pytest.param(InputCacheSpec(host_path="/a", size_limit=7), [CLAIMED], id="nothing to download"),
+        pytest.param(InputCacheSpec(host_path="/a", size_limit=7), [], id="no input"),
+    ],
+)
+def test_a_pod_has_no_cache_that_it_does_not_need(cache, inputs):
+    assert "input-cache" not in {volume["name"] for volume in cached(cache, *inputs)["volumes"]}

@@ -72,6 +72,11 @@ async def found(client, **waiting):
             [("QuotaExceeded", "exceeded quota: q, limited: pods=0", 1)],
             id="no room in a quota",
         ),
+        pytest.param(
+            {"creation": [event("job-1", 'Error creating: pods "x" is forbidden: violates PodSecurity "baseline:v1"')]},
+            [("PodForbidden", 'namespace team admits no such pod: violates PodSecurity "baseline:v1"', 1)],
+            id="not admitted",
+        ),
         pytest.param({"creation": [event("job-1", "Error creating: webhook")]}, [], id="another refusal of a pod"),
     ],
 )
