@@ -23,6 +23,7 @@ from trainyard_runner.mounted import await_secret
 if TYPE_CHECKING:
     from trainyard.contract import FileGrant, RunInput
     from trainyard_runner.gateway import Clients
+    from trainyard_runner.input_cache import InputCache
     from trainyard_runner.layout import Layout
 
 _MEGABYTE = 1000 * 1000
@@ -52,7 +53,10 @@ class _Page:
 class InputFetcher:
     """Fetches inputs, and says how far that is."""
 
-    def __init__(self, *, clients: Clients, layout: Layout, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, *, clients: Clients, layout: Layout, say: Callable[[str], None], cache: InputCache | None = None
+    ) -> None:
+        self._cache = cache
         self._clients = clients
         self._layout = layout
         self._say = say
@@ -81,6 +85,8 @@ class InputFetcher:
             self._parts.mkdir(parents=True, exist_ok=True)
             self._fetch(wanted, folder)
             self._parts.rmdir()
+            if self._cache is not None:
+                self._cache.close()
         except GatewayRefused as refusal:
             reason = refusal.reason if refusal.reason == "InputNotFound" else "InputFailed"
             raise InputError(reason=reason, message=refusal.message) from refusal
@@ -175,18 +181,29 @@ class InputFetcher:
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         part = self._parts / f"{next(self._numbers)}.part"
+
+        def download(alive: Callable[[], None]) -> None:
+            def received(size: int) -> None:
+                alive()
+                self._count(size)
+
+            store.download(file["url"], target, size=file["bytes"], part=part, etag=file.get("etag"), on_bytes=received)
+
         try:
-            store.download(
-                file["url"], target, size=file["bytes"], part=part, etag=file.get("etag"), on_bytes=self._count
-            )
+            if self._cache is None:
+                download(lambda: None)
+                cached = False
+            else:
+                cached = self._cache.bring(file, target, part=part, download=download)
         except StoreRefused:
             return file
-        self._count(0, files=1)
+        self._count(file["bytes"] if cached else 0, files=1, cached=cached)
         return None
 
-    def _count(self, received: int, files: int = 0) -> None:
+    def _count(self, received: int, files: int = 0, *, cached: bool = False) -> None:
         with self._lock:
             self._progress.files_done += files
+            self._progress.files_cached += cached
             self._progress.bytes_done += received
         self._tell()
 
@@ -200,6 +217,7 @@ class _Progress:
         self._files = files
         self._bytes = bytes
         self.files_done = 0
+        self.files_cached = 0
         self.bytes_done = 0
 
     def __str__(self) -> str:
@@ -207,7 +225,8 @@ class _Progress:
             f"{size / _MEGABYTE:.{0 if self._bytes >= 10 * _MEGABYTE else 1}f}"
             for size in (self.bytes_done, self._bytes)
         )
-        return f"input {self._name!r}: {self.files_done} of {self._files} files, {done} of {whole} MB"
+        cached = f" ({self.files_cached} from the cache)" if self.files_cached else ""
+        return f"input {self._name!r}: {self.files_done} of {self._files} files{cached}, {done} of {whole} MB"
 
 
 def _files(lister: Lister, after: str) -> list[FileGrant]:

@@ -22,6 +22,7 @@ class Layout:
     checkpoint: Path = Path(contract.CHECKPOINT_DIR)
     secrets: Path = Path(contract.SECRETS_DIR)
     claims: Path = Path(contract.CLAIMS_DIR)
+    input_cache: Path = Path(contract.INPUT_CACHE_DIR)
     token: Path = Path(contract.TOKEN_FILE)
     termination_log: Path = Path(contract.TERMINATION_LOG)
     cgroup: Path = Path("/sys/fs/cgroup")

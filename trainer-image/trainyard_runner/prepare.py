@@ -15,6 +15,7 @@ from trainyard.transfer import GatewayRefused
 from trainyard_runner.checkpoint import restore
 from trainyard_runner.environment import RestoreError, restore_packages
 from trainyard_runner.gateway import Clients
+from trainyard_runner.input_cache import InputCache
 from trainyard_runner.inputs import InputError, InputFetcher
 from trainyard_runner.journal import journaled, save_journal
 from trainyard_runner.report import Reporter
@@ -90,7 +91,7 @@ def _fetch(layout: Layout, environ: Mapping[str, str]) -> None:
     source = keeper.fetch(document["source"])
     check_entry_script(layout.work, document["entryScript"])
     restore_packages(document, clients=clients, layout=layout)
-    inputs = InputFetcher(clients=clients, layout=layout, say=words.say)
+    inputs = InputFetcher(clients=clients, layout=layout, say=words.say, cache=_cache(layout, environ))
     for wanted in document["inputs"]:
         inputs.fetch(wanted)
         tell(words.message)
@@ -101,6 +102,14 @@ def _fetch(layout: Layout, environ: Mapping[str, str]) -> None:
     kept = {**document, "source": {**source, "url": ""}}
     kept.pop("environment", None)
     layout.run_file.write_text(json.dumps(kept))
+
+
+def _cache(layout: Layout, environ: Mapping[str, str]) -> InputCache | None:
+    limit = environ.get(contract.ENV_INPUT_CACHE)
+    if limit is None:
+        return None
+    namespace = environ[contract.ENV_RUN_NAMESPACE]
+    return InputCache(layout.input_cache, namespace=namespace, limit=int(limit), warn=lambda it: tell(f"warning: {it}"))
 
 
 class _Words:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -173,6 +174,31 @@ def test_what_the_store_says_is_passed_on_with_the_field(fetch, pod, answers, re
     assert pod.termination()["reason"] == reason
     message = pod.termination()["message"]
     assert all(word in message for word in ["spec.inputs[0].s3", *words]), message
+
+
+def test_a_second_run_takes_from_the_cache_what_has_not_changed(fetch, s3, pod):
+    pod.layout.input_cache.mkdir()
+    pod.env |= {"TRAINYARD_INPUT_CACHE_BYTES": "1000", "TRAINYARD_RUN_NAMESPACE": "team-a"}
+    s3.objects = {f"set/{n}": b"x" * 100 for n in range(5)}
+    fetch()
+    assert "input 'data': 5 of 5 files, 0.0 of 0.0 MB" in pod.container_log("prepare")
+    shutil.rmtree(pod.layout.inputs / "data")
+    s3.requests.clear()
+    s3.objects |= {"set/5": b"y"}
+    assert fetch() == {str(n): s3.objects[f"set/{n}"] for n in range(6)}
+    assert [path for path, query, _ in s3.requests if "list-type" not in query] == ["/bucket/set/5"]
+    assert "input 'data': 6 of 6 files (5 from the cache), 0.0 of 0.0 MB" in pod.container_log("prepare")
+
+
+def test_whoever_may_not_list_the_objects_gets_none_from_the_cache(fetch, s3, pod):
+    pod.layout.input_cache.mkdir()
+    pod.env |= {"TRAINYARD_INPUT_CACHE_BYTES": "1000", "TRAINYARD_RUN_NAMESPACE": "team-a"}
+    s3.objects = {"set/a": b"a"}
+    fetch()
+    shutil.rmtree(pod.layout.inputs / "data")
+    s3.access = "another-key"
+    assert fetch(expect=1) == {}
+    assert "AccessDenied" in pod.termination()["message"]
 
 
 def test_a_bucket_that_is_not_public_wants_keys(fetch, s3, pod):
