@@ -125,7 +125,8 @@ class Runs:
 
 @pytest.fixture(scope="module")
 def runs(yard: Yard, store: Store, lab: str, files: Bucket, spaces: dict[str, str]) -> Runs:
-    files.put(f"data/{spaces['privileged']}/set/x", b"x" * 1000)
+    for namespace in spaces.values():
+        files.put(f"data/{namespace}/set/x", b"x" * 1000)
     return Runs(yard, store, lab, files)
 
 
@@ -183,3 +184,31 @@ def test_a_namespace_that_admits_no_cache_of_the_node_says_so_and_names_the_fiel
     assert f'namespace {namespace} admits no such pod: violates PodSecurity "restricted:latest"' in message
     assert f"spec.inputCache.hostPath of the ComputeCluster {lab}" in message
     yard.kubectl("delete", "tj", name, "-n", namespace, "--wait=false")
+
+
+@pytest.fixture
+def claim(yard: Yard, spaces: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A claim in the namespace that admits nothing of a node; its volume is a folder of this machine."""
+    folder = tmp_path_factory.mktemp("claim")
+    os.chown(folder, USER, USER)
+    name = unique("inputs").replace("_", "-")
+    common = {"accessModes": ["ReadWriteMany"], "storageClassName": "by-hand"}
+    volume = {**common, "capacity": {"storage": "1Gi"}, "hostPath": {"path": str(folder), "type": "Directory"}}
+    yard.apply({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": volume})
+    meta = {"name": name, "namespace": spaces["restricted"]}
+    wanted = {**common, "volumeName": name, "resources": {"requests": {"storage": "1Gi"}}}
+    yield yard.apply({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": meta, "spec": wanted})
+    yard.kubectl("delete", "pv", name, "--wait=false")
+
+
+def test_a_claim_is_a_cache_for_every_namespace_and_counts_from_the_next_run_on(yard, runs, lab, claim, spaces):
+    namespace = spaces["restricted"]
+    cache = {"hostPath": None, "persistentVolumeClaim": {"claimName": claim}}
+    yard.kubectl("patch", "cc", lab, "--type=merge", "-p", json.dumps({"spec": {"inputCache": cache}}))
+    first, said = runs.end(runs.start(namespace), namespace)
+    assert "from the cache" not in said
+    assert runs.store.reads() == ["a", "b", "c"]
+    second, said = runs.end(runs.start(namespace), namespace)
+    assert second == first
+    assert "input 'images': 3 of 3 files (3 from the cache)" in said
+    assert runs.store.reads() == []
