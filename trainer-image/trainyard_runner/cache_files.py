@@ -7,7 +7,7 @@ import fcntl
 import hashlib
 import os
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable
@@ -85,7 +85,9 @@ class Beat:
         now = time.monotonic()
         if now >= self._next:
             self._next = now + _BEAT_SECONDS
-            os.utime(self._handle)
+            # A download that goes well must not fail for the disk of the cache; whoever waits will see silence.
+            with suppress(OSError):
+                os.utime(self._handle)
 
     def read(self) -> str:
         """Return the SHA-256 of what is kept here, or nothing."""

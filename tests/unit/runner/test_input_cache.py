@@ -210,6 +210,16 @@ def test_a_disk_that_takes_nothing_more_fails_no_run(world, monkeypatch, code, w
     assert world.kept("part") == []
 
 
+def test_a_disk_that_becomes_read_only_under_a_download_fails_no_run(world, monkeypatch):
+    def refuse(_):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(os, "utime", refuse)
+    monkeypatch.setattr(os, "fsync", refuse)
+    assert world.bring(listed()) == [False]
+    assert len(world.warnings) == 1
+
+
 class Slow(Downloads):
     """A store that takes its time."""
 
