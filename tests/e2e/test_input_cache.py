@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import boto3
 import pytest
 
 from tests.e2e.bucket import Bucket
@@ -51,13 +50,7 @@ class Store:
 @pytest.fixture(scope="module")
 def store(yard: Yard, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     with ObjectServer(folder=tmp_path_factory.mktemp("foreign"), host=yard.host_address()) as running:
-        client = boto3.client(
-            "s3",
-            endpoint_url=running.endpoint,
-            aws_access_key_id=running.keys.access,
-            aws_secret_access_key=running.keys.secret,
-            region_name=running.region,
-        )
+        client = running.client()
         client.create_bucket(Bucket="elsewhere")
         made = Store(running, client)
         made.put(a=b"a" * 2_000_000, b=b"b" * 1_000_000, c=b"")

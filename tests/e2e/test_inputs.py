@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-import boto3
 import pytest
 
 from devcluster.layout import Yard as Layout
@@ -38,13 +37,7 @@ OBJECTS = {f"set/part-{number:03}.bin": b"x" * number for number in range(25)} |
 def foreign(yard: Yard, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectServer]:
     """A store that the operator knows nothing of."""
     with ObjectServer(folder=tmp_path_factory.mktemp("foreign"), host=yard.host_address()) as running:
-        client = boto3.client(
-            "s3",
-            endpoint_url=running.endpoint,
-            aws_access_key_id=running.keys.access,
-            aws_secret_access_key=running.keys.secret,
-            region_name=running.region,
-        )
+        client = running.client()
         client.create_bucket(Bucket="elsewhere")
         for key, body in OBJECTS.items():
             client.put_object(Bucket="elsewhere", Key=key, Body=body)

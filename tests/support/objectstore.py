@@ -7,6 +7,8 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
+import boto3
+
 from devcluster import ports, programs
 from devcluster.children import Child
 from devcluster.components import Component
@@ -14,6 +16,8 @@ from devcluster.waiting import wait_for
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from mypy_boto3_s3 import S3Client
 
 REGION = "us-east-1"
 HEALTH = "/health"
@@ -51,6 +55,16 @@ class ObjectServer:
     def endpoint(self) -> str:
         """URL of the server."""
         return f"http://{self.host}:{self.port}"
+
+    def client(self) -> S3Client:
+        """Return a client of the server's owner."""
+        return boto3.client(
+            "s3",
+            endpoint_url=self.endpoint,
+            aws_access_key_id=self.keys.access,
+            aws_secret_access_key=self.keys.secret,
+            region_name=self.region,
+        )
 
     @property
     def data(self) -> Path:

@@ -12,7 +12,15 @@ from packaging.version import Version
 from trainyard import contract
 from trainyard_operator.api.environment import Environment
 from trainyard_operator.api.names import ENVIRONMENT_ANNOTATION, ENVIRONMENT_LABEL, JOB, RUN_UID_LABEL
-from trainyard_operator.domain.job import PYTHON, RUNNER_IN_IMAGE, RUNNER_IN_POD, PodSettings, restricted, token_volume
+from trainyard_operator.domain.job import (
+    CONFINED,
+    PYTHON,
+    RUNNER_IN_IMAGE,
+    RUNNER_IN_POD,
+    PodSettings,
+    restricted,
+    token_volume,
+)
 
 JsonObject = dict[str, Any]
 
@@ -55,21 +63,27 @@ def build_environment_job(
             "labels": labels,
             "annotations": {ENVIRONMENT_ANNOTATION: contract.canonical_json(environment.document).decode()},
         },
-        "spec": {
-            "backoffLimit": 0,
-            "completions": 1,
-            "parallelism": 1,
-            "activeDeadlineSeconds": builds.timeout_seconds,
-            "ttlSecondsAfterFinished": TTL_SECONDS,
-            "podReplacementPolicy": "Failed",
-            "podFailurePolicy": {
-                "rules": [{"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}]
-            },
-            "template": {
-                "metadata": {"labels": labels},
-                "spec": _pod_spec(environment=environment, namespace=namespace, pods=pods, builds=builds),
-            },
+        "spec": once(
+            builds=builds,
+            labels=labels,
+            pod=_pod_spec(environment=environment, namespace=namespace, pods=pods, builds=builds),
+        ),
+    }
+
+
+def once(*, builds: BuildSettings, labels: Mapping[str, str], pod: JsonObject) -> JsonObject:
+    """Return the `spec` of a Job that is tried once, in the time of a build; a lost node does not count as a try."""
+    return {
+        "backoffLimit": 0,
+        "completions": 1,
+        "parallelism": 1,
+        "activeDeadlineSeconds": builds.timeout_seconds,
+        "ttlSecondsAfterFinished": TTL_SECONDS,
+        "podReplacementPolicy": "Failed",
+        "podFailurePolicy": {
+            "rules": [{"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}]
         },
+        "template": {"metadata": {"labels": dict(labels)}, "spec": pod},
     }
 
 
@@ -106,7 +120,7 @@ def _pod_spec(*, environment: Environment, namespace: str, pods: PodSettings, bu
                 "image": pods.trainer_image,
                 "securityContext": CONFINED,
                 "command": [*PYTHON, RUNNER_IN_IMAGE, TOOLS],
-                "resources": _small(pods),
+                "resources": small(pods),
             },
             {
                 **container,
@@ -124,7 +138,7 @@ def _pod_spec(*, environment: Environment, namespace: str, pods: PodSettings, bu
                 "image": pods.trainer_image,
                 "securityContext": CONFINED,
                 "command": [*PYTHON, RUNNER_IN_IMAGE, PACK],
-                "resources": _small(pods),
+                "resources": small(pods),
             }
         ],
         "volumes": [*({"name": name, "emptyDir": {}} for name in ("trainyard", "tmp")), token_volume()],
@@ -134,15 +148,11 @@ def _pod_spec(*, environment: Environment, namespace: str, pods: PodSettings, bu
     }
 
 
-def _small(pods: PodSettings) -> JsonObject:
+def small(pods: PodSettings) -> JsonObject:
+    """Return the resources of a container that only fetches and sends."""
     return {"requests": dict(pods.prepare_requests), "limits": dict(pods.prepare_limits)}
 
 
-CONFINED: JsonObject = {
-    "allowPrivilegeEscalation": False,
-    "readOnlyRootFilesystem": True,
-    "capabilities": {"drop": ["ALL"]},
-}
 _MOUNTS: list[JsonObject] = [
     {"name": "trainyard", "mountPath": contract.HOME},
     {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a volume of the pod's own

@@ -221,6 +221,14 @@ def runner_variables(*, meta: Mapping[str, Any], settings: PodSettings) -> list[
     ]
 
 
+# What each container of ours may do; with `restricted`, all that Pod Security asks for.
+CONFINED: JsonObject = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+}
+
+
 def restricted(*, grace_seconds: int) -> JsonObject:
     """Return what a pod's spec begins with: within Pod Security "restricted", and no token but the one it mounts."""
     return {
@@ -270,11 +278,7 @@ def _container(*, name: str, image: str, settings: PodSettings, attached: tuple[
         "image": image,
         "imagePullPolicy": settings.pull_policy,
         "workingDir": contract.WORK_DIR,
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
+        "securityContext": CONFINED,
         "volumeMounts": [
             {"name": "trainyard", "mountPath": contract.HOME},
             {"name": "workspace", "mountPath": contract.WORK_DIR},

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trainyard_operator.api.names import COMPUTE_CLUSTER, DEPLOYMENT, POOL_LABEL, pool_name
-from trainyard_operator.domain.job import USER_ID, PodSettings, owner_reference
+from trainyard_operator.domain.job import CONFINED, USER_ID, PodSettings, owner_reference
 from trainyard_operator.domain.plan import Patch
 from trainyard_operator.providers.base import Cluster, Placement
 
@@ -96,11 +96,7 @@ def _pod(labels: Mapping[str, str], placement: Placement, settings: PodSettings)
                 "imagePullPolicy": settings.pull_policy,
                 "command": ["python3", "-I", "-S", "-c", _WAIT],
                 "resources": {"requests": {"cpu": "1m", "memory": "8Mi"}, "limits": {"memory": "64Mi"}},
-                "securityContext": {
-                    "allowPrivilegeEscalation": False,
-                    "readOnlyRootFilesystem": True,
-                    "capabilities": {"drop": ["ALL"]},
-                },
+                "securityContext": CONFINED,
             }
         ],
     }

@@ -27,8 +27,9 @@ from trainyard_operator.domain.attachments import attached_source
 from trainyard_operator.domain.attempts import has_finished
 from trainyard_operator.domain.conditions import find, is_true, shorten
 from trainyard_operator.domain.environment import Reading
-from trainyard_operator.domain.environment_build import BuildSettings
+from trainyard_operator.domain.environment_build import GRACE_SECONDS, BuildSettings, once, small
 from trainyard_operator.domain.job import (
+    CONFINED,
     PYTHON,
     RUNNER_IN_IMAGE,
     PodSettings,
@@ -48,8 +49,6 @@ from trainyard_operator.domain.run_waiting import kept_away
 JsonObject = dict[str, Any]
 
 READ = "read"
-GRACE_SECONDS = 10
-TTL_SECONDS = 900
 LOOK_AGAIN_SECONDS = 10.0
 # Nobody tells a run that another one has read its file.
 OTHERS_SECONDS = 2.0
@@ -105,17 +104,20 @@ def build_reading_job(
         "image": pods.trainer_image,
         "imagePullPolicy": pods.pull_policy,
         "workingDir": contract.WORK_DIR,
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
+        "securityContext": CONFINED,
         "command": [*PYTHON, RUNNER_IN_IMAGE, READ],
         "env": runner_variables(meta=meta, settings=pods),
-        "resources": {"requests": dict(pods.prepare_requests), "limits": dict(pods.prepare_limits)},
+        "resources": small(pods),
         "volumeMounts": [*_MOUNTS, *attached.prepare],
     }
     volumes: list[JsonObject] = [{"name": name, "emptyDir": {}} for name in ("trainyard", "workspace", "tmp")]
+    pod = {
+        **restricted(grace_seconds=GRACE_SECONDS),
+        "containers": [container],
+        "volumes": [*volumes, token_volume(), *attached.volumes],
+        "nodeSelector": dict(builds.node_selector),
+        "tolerations": [dict(toleration) for toleration in builds.tolerations],
+    }
     return {
         "apiVersion": JOB.api_version,
         "kind": JOB.kind,
@@ -126,27 +128,7 @@ def build_reading_job(
             "annotations": {READS_ANNOTATION: spec.environment.requirements or ""},
             "ownerReferences": [owner_reference(parent)],
         },
-        "spec": {
-            "backoffLimit": 0,
-            "completions": 1,
-            "parallelism": 1,
-            "activeDeadlineSeconds": builds.timeout_seconds,
-            "ttlSecondsAfterFinished": TTL_SECONDS,
-            "podReplacementPolicy": "Failed",
-            "podFailurePolicy": {
-                "rules": [{"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}]
-            },
-            "template": {
-                "metadata": {"labels": labels},
-                "spec": {
-                    **restricted(grace_seconds=GRACE_SECONDS),
-                    "containers": [container],
-                    "volumes": [*volumes, token_volume(), *attached.volumes],
-                    "nodeSelector": dict(builds.node_selector),
-                    "tolerations": [dict(toleration) for toleration in builds.tolerations],
-                },
-            },
-        },
+        "spec": once(builds=builds, labels=labels, pod=pod),
     }
 
 
