@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from trainyard_operator import handlers  # isort: skip # noqa: F401 - before kopf: it keeps heavy clients out of memory
 import kopf
 
-from trainyard_operator.api.names import COMPUTE_CLUSTER, NODE_POOL, REGISTERED_MODEL, TRAINING_JOB, WORKLOAD, Kind
+from trainyard_operator.api.names import COMPUTE_CLUSTER, NODE_POOL, TRAINING_JOB, WORKLOAD, Kind
 from trainyard_operator.cloud.eks import EksApi
 from trainyard_operator.cloud.groups import PacedNodeGroups
 from trainyard_operator.domain import kueue
@@ -39,6 +39,7 @@ from trainyard_operator.kube.client import KubeClient
 from trainyard_operator.kube.connection import Connection, ConnectionConfigError, find_connection
 from trainyard_operator.kube.errors import ApiError, NotFound
 from trainyard_operator.runtime import discovery
+from trainyard_operator.runtime.background import Background
 from trainyard_operator.runtime.controllers import build_controllers
 from trainyard_operator.runtime.ending import see_to_the_end
 from trainyard_operator.runtime.environments import EnvironmentBook, open_environments
@@ -69,8 +70,8 @@ EXIT_CONFIG = 78
 EXIT_LEADERSHIP = 75
 
 LEASE_BEAT_SECONDS = 30.0
-# Copies of model files are long and few.
-_MODEL_WORKERS = 4
+# Versions whose files are copied: each has some copies under way at once.
+_COPIED_VERSIONS = 4
 # A watch that the sweep has to make up for so often in a row is not working.
 _DRIFTS_TO_FAULT = 3
 
@@ -280,6 +281,7 @@ class Process:
             erase=partial(erase_run, parts.objects),
             groups=parts.groups,
             environments=parts.environments,
+            background=Background(at_once=_COPIED_VERSIONS, wake=parts.queues.add),
             now=_now,
         )
         pods = PodSettings(
@@ -314,8 +316,7 @@ class Process:
                 now=_now,
                 observer=self._metrics.reconciled,
             )
-            workers = _MODEL_WORKERS if controller.kind == REGISTERED_MODEL else settings.workers
-            group.create_task(reconciler.run(workers=workers), name=f"{controller.kind.plural}-workers")
+            group.create_task(reconciler.run(workers=settings.workers), name=f"{controller.kind.plural}-workers")
 
     async def _watch(self, parts: Parts) -> None:
         registry = kopf.OperatorRegistry()

@@ -65,7 +65,7 @@ class Yard:
 
         return Executor(
             client=self.client, store=store or self.store, informer=self.informer, memory=Memory(), copy=copy, erase=None,
-            groups=FakeGroups(), environments=None, now=now,
+            groups=FakeGroups(), environments=None, background=None, now=now,
         )  # fmt: skip
 
     async def run(self, name="one"):

@@ -15,6 +15,7 @@ from trainyard_operator.api.sizes import Catalogue
 from trainyard_operator.domain.environment_build import BuildSettings
 from trainyard_operator.domain.job import PodSettings
 from trainyard_operator.kube.client import KubeClient
+from trainyard_operator.runtime.background import Background
 from trainyard_operator.runtime.controllers import build_controllers
 from trainyard_operator.runtime.environments import EnvironmentBook
 from trainyard_operator.runtime.executor import Executor
@@ -90,7 +91,7 @@ async def live(client: KubeClient, objects: S3Store, lifetime: Lifetime, *, now:
     executor = Executor(
         client=mortal_client, store=store, informer=informer, memory=memory,
         copy=partial(copy_version, mortal_objects), erase=partial(erase_run, mortal_objects), groups=FakeGroups(),
-        environments=environments, now=now,
+        environments=environments, background=Background(at_once=4, wake=queues.add, patience=60), now=now,
     )  # fmt: skip
     pods = PodSettings(trainer_image="trainer:1", gateway_url="https://gateway:8443", gateway_ca="PEM")
     controllers = build_controllers(

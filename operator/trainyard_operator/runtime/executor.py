@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -17,6 +18,7 @@ from trainyard_operator.domain.plan import Deletion, Patch, Plan, VersionCopy, V
 from trainyard_operator.domain.registry import allocate
 from trainyard_operator.kube.client import Client, find_one
 from trainyard_operator.kube.errors import AlreadyExists, ApiError, Conflict, NotFound
+from trainyard_operator.runtime.background import Background
 from trainyard_operator.runtime.difference import difference
 from trainyard_operator.runtime.environments import EnvironmentBook
 from trainyard_operator.runtime.events import EventPoster
@@ -59,6 +61,7 @@ class Executor:
         erase: EraseRun,
         groups: NodeGroups,
         environments: EnvironmentBook,
+        background: Background,
         now: Callable[[], datetime],
     ) -> None:
         self._client = client
@@ -69,12 +72,15 @@ class Executor:
         self._erase = erase
         self._groups = groups
         self._environments = environments
+        self._background = background
         self._now = now
         self._events = EventPoster(client=client)
         self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
-    async def execute(self, kind: Kind, parent: JsonObject, plan: Plan) -> None:
-        """Carry `plan` out for `parent`, an object of `kind`.
+    async def execute(self, kind: Kind, parent: JsonObject, plan: Plan) -> bool:
+        """Carry `plan` out for `parent`, an object of `kind`; return whether all of it is done.
+
+        What takes long goes on, and has the object looked at again in the end.
 
         Raises
         ------
@@ -94,13 +100,13 @@ class Executor:
             await self._groups.carry_out(plan.call)
         for request in plan.register:
             await self._register(key.namespace, request)
-        for wish in plan.copy:
-            await self._copy_version(key.namespace, parent, wish)
+        copied = await asyncio.gather(*(self._copy_version(key, parent, wish) for wish in plan.copy))
         if plan.status is not None:
             await self._write_status(kind, parent, plan.status, key)
         await self._tell(kind, parent, plan)
         if plan.erase:
             await self._erase_run(parent["metadata"])
+        return all(copied)
 
     async def _tell(self, kind: Kind, parent: JsonObject, plan: Plan) -> None:
         for event in plan.events:
@@ -185,11 +191,13 @@ class Executor:
                 f"RegisteredModel {namespace}/{request.model} keeps changing under {_ALLOCATION_ATTEMPTS} attempts"
             )
 
-    async def _copy_version(self, namespace: str, parent: JsonObject, wish: VersionCopy) -> None:
+    async def _copy_version(self, key: Key, parent: JsonObject, wish: VersionCopy) -> bool:
+        name = (key.namespace, wish.model_name, wish.version)
         try:
-            await self._copy(namespace, wish.model_name, wish.version, wish.entry)
+            return await self._background.do(name, partial(self._copy, *name, wish.entry), key=key)
         except CopyRefused as error:
             self._memory.refusals[parent["metadata"]["uid"], wish.version] = str(error)
+            return True
 
     async def _erase_run(self, metadata: JsonObject) -> None:
         try:

@@ -110,7 +110,8 @@ class Reconciler:
             self._queue.add(key)
             return "outdated"
         plan = self._controller.plan(parent, view, self._now())
-        await self._executor.execute(kind, parent, plan)
+        if not await self._executor.execute(kind, parent, plan):
+            return "progress"
         return self._again(key, plan)
 
     def _again(self, key: Key, plan: Plan) -> str:

@@ -13,6 +13,7 @@ from trainyard_operator.domain.job import PodSettings
 from trainyard_operator.domain.plan import Deletion, Event, Patch, Plan, Seal, VersionCopy, VersionRequest
 from trainyard_operator.kube.errors import AlreadyExists, Conflict, Forbidden, Unavailable
 from trainyard_operator.providers.node_group import GroupAddress, GroupCall
+from trainyard_operator.runtime.background import Background
 from trainyard_operator.runtime.events import build_event
 from trainyard_operator.runtime.executor import Executor, ForeignObjectError
 from trainyard_operator.runtime.informer import Informer
@@ -60,7 +61,7 @@ class Bench:
         )
         return Executor(
             client=self.client, store=self.store, informer=informer, memory=self.memory, copy=self.copy, erase=self.erase,
-            groups=self.groups, environments=self.environments, now=lambda: NOW,
+            groups=self.groups, environments=self.environments, background=Background(at_once=4, wake=lambda _key: None), now=lambda: NOW,
         )  # fmt: skip
 
     async def copy(self, namespace, model, version, entry):
@@ -74,7 +75,7 @@ class Bench:
         self.erased.append((namespace, uid))
 
     async def run(self, plan, *, kind=TRAINING_JOB, parent=None):
-        await self.executor.execute(kind, parent or self.parent, plan)
+        return await self.executor.execute(kind, parent or self.parent, plan)
 
     def seed_model(self, versions=()):
         model = {"metadata": meta("m"), "spec": {"modelName": "m"}, "status": {"versions": list(versions)}}
@@ -294,7 +295,7 @@ async def test_what_a_finalizer_holds_is_known_to_be_going_at_once_and_what_is_g
 async def test_versions_are_copied(bench):
     model = bench.seed_model()
     wish = VersionCopy(model_name="m", version=3, entry={"path": "outputs"})
-    await bench.run(Plan(copy=(wish,)), kind=REGISTERED_MODEL, parent=model)
+    assert await bench.run(Plan(copy=(wish,)), kind=REGISTERED_MODEL, parent=model)
     assert bench.copies == [("ns", "m", 3, {"path": "outputs"})]
 
 

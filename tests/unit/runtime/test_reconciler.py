@@ -28,6 +28,7 @@ class Script:
         self.plans = {}
         self.executed = []
         self.errors = {}
+        self.unfinished = set()
         self.observing = None
         self.active = 0
         self.most_active = 0
@@ -50,6 +51,7 @@ class Script:
         errors = self.errors.get(name)
         if errors:
             raise errors.pop(0)
+        return name not in self.unfinished
 
 
 class Loop:
@@ -130,6 +132,20 @@ async def test_after_a_copy_the_object_is_looked_at_again_soon(loop):
     loop.clock.advance(0.1)
     await task
     assert loop.observed == [("progress", False), ("success", False)]
+
+
+async def test_a_copy_that_goes_on_is_not_looked_at_before_its_end(loop):
+    loop.put("one")
+    loop.script.plans["one"] = Plan(copy=(VersionCopy(model_name="m", version=1, entry={}),))
+    loop.script.unfinished = {"one"}
+    task = asyncio.create_task(loop.run(rounds=200))
+    await breathe()
+    loop.clock.advance(60)
+    await breathe()
+    assert loop.observed == [("progress", False)]
+    loop.queue.add(ONE)
+    await task
+    assert loop.observed == [("progress", False), ("progress", False)]
 
 
 @pytest.mark.parametrize(
