@@ -7,16 +7,15 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from trainyard_operator.api.names import DATA_FINALIZER, JOB, TRAINING_JOB
+from trainyard_operator.api.names import DATA_FINALIZER, TRAINING_JOB
 from trainyard_operator.api.reasons import TrainingJobCondition as Type
 from trainyard_operator.api.reasons import TrainingJobReason as Reason
 from trainyard_operator.api.training_job import MAX_SECONDS, RunDeletionPolicy
-from trainyard_operator.domain.attempts import has_finished
 from trainyard_operator.domain.conditions import Condition, find, merge, parse_timestamp
-from trainyard_operator.domain.environment import Reading
 from trainyard_operator.domain.plan import Deletion, Event, Patch, Plan
 from trainyard_operator.domain.run_stop import halt, is_at_rest
 from trainyard_operator.domain.run_view import RunView
+from trainyard_operator.domain.source_reading import stop_reading
 
 JsonObject = dict[str, Any]
 
@@ -68,11 +67,9 @@ def remove(parent: Mapping[str, Any], view: RunView, now: datetime) -> Plan:
 
 def _busy(view: RunView, now: datetime) -> Plan | None:
     """Return the plan that ends the pods of a run, None where it has none any more that could write."""
-    reading = view.preparation.job if isinstance(view.preparation, Reading) else None
-    if reading is not None and not has_finished(reading):
-        meta = reading["metadata"]
-        gone = Deletion(kind=JOB, namespace=meta["namespace"], name=meta["name"], uid=meta["uid"])
-        return Plan(delete=(gone,), requeue_after=LOOK_AGAIN_SECONDS)
+    reading = stop_reading(view)
+    if reading:
+        return Plan(delete=reading, requeue_after=LOOK_AGAIN_SECONDS)
     if not is_at_rest(view, now):
         return Plan(patch=halt(view, Reason.CANCELED), requeue_after=LOOK_AGAIN_SECONDS)
     return None

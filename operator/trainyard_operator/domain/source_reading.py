@@ -67,6 +67,14 @@ def reads_source(job: Mapping[str, Any]) -> bool:
     return READS_ANNOTATION in (job["metadata"].get("annotations") or {})
 
 
+def stop_reading(view: RunView) -> tuple[Deletion, ...]:
+    """Return what ends the reading of a run's source that is under way: nobody waits for it any more."""
+    job = view.preparation.job if isinstance(view.preparation, Reading) else None
+    if job is None or has_finished(job):
+        return ()
+    return (_deletion(job),)
+
+
 def read_source(
     parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView, there: Reading, now: datetime
 ) -> Plan | Failure:
@@ -83,10 +91,13 @@ def read_source(
         return plan if job is not None else replace(plan, create=(made,))
     if is_true(job["status"], "Complete"):
         # It has read the file, and somebody has removed what it left.
-        meta = job["metadata"]
-        gone = Deletion(kind=JOB, namespace=meta["namespace"], name=meta["name"], uid=meta["uid"])
-        return Plan(delete=(gone,), requeue_after=1.0)
+        return Plan(delete=(_deletion(job),), requeue_after=1.0)
     return _failure(there, job)
+
+
+def _deletion(job: Mapping[str, Any]) -> Deletion:
+    meta = job["metadata"]
+    return Deletion(kind=JOB, namespace=meta["namespace"], name=meta["name"], uid=meta["uid"])
 
 
 def build_reading_job(

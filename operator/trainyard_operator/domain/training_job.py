@@ -54,6 +54,7 @@ from trainyard_operator.domain.run_stop import (
 )
 from trainyard_operator.domain.run_view import RunView, SavedRun, StoreTrouble
 from trainyard_operator.domain.run_waiting import scales, why_waiting
+from trainyard_operator.domain.source_reading import stop_reading
 from trainyard_operator.providers.base import Cluster
 from trainyard_operator.providers.choice import provider_of
 
@@ -117,7 +118,7 @@ def _between(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView, no
     canceled = why_canceled(spec, view)
     if canceled:
         standing = at_rest(_unchanged(parent, spec, view), Stop(reason=Reason.CANCELED, message=canceled))
-        return written(parent, view, now, standing)
+        return replace(written(parent, view, now, standing), delete=stop_reading(view))
     attempt = attempt_in(old)
     if attempt and not has_ended(old, attempt):
         message = f"the Job {old.get('jobName')} was deleted before the run had ended: create the TrainingJob again"

@@ -200,3 +200,18 @@ def test_data_of_a_run_that_is_deleted_goes_after_the_pod_that_reads():
     wish = plan(replace(THERE, job=reading()), parent=parent)
     assert [gone.uid for gone in wish.delete] == ["reader-uid"]
     assert not wish.erase
+
+
+@pytest.mark.parametrize(
+    ("job", "ended"),
+    [
+        pytest.param(reading(), True, id="under way"),
+        pytest.param(reading(complete=True), False, id="done"),
+        pytest.param(None, False, id="not begun"),
+    ],
+)
+def test_a_run_that_is_canceled_ends_the_reading_of_its_source(job, ended):
+    made = plan(replace(THERE, job=job), parent=run(cancel=True))
+    assert made.status["phase"] == "Canceled"
+    assert [deletion.uid for deletion in made.delete] == (["reader-uid"] if ended else [])
+    assert made.create == ()
