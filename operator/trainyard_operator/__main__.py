@@ -59,6 +59,7 @@ from trainyard_operator.settings import Settings, SettingsError
 from trainyard_operator.storage.bucket import make_bucket
 from trainyard_operator.storage.models import copy_version
 from trainyard_operator.storage.runs import erase_run
+from trainyard_operator.storage.signatures import SocketSigner
 from trainyard_operator.storage.store import S3Store
 from trainyard_operator.telemetry.health import Health
 from trainyard_operator.telemetry.inventory import Gauge, gauges
@@ -277,7 +278,11 @@ class Process:
             store=parts.store,
             informer=parts.informer,
             memory=parts.memory,
-            copy=partial(copy_version, parts.objects),
+            copy=partial(
+                copy_version,
+                parts.objects,
+                signer=SocketSigner(settings.signer_socket) if settings.signer_socket else None,
+            ),
             erase=partial(erase_run, parts.objects),
             groups=parts.groups,
             environments=parts.environments,

@@ -60,6 +60,7 @@ class Settings:
     # A lock file of what the trainer image has, baked into the operator's own.
     trainer_packages: str = "/opt/trainyard/trainer-packages.txt"
     environments_unused_days: int = 30
+    signer_socket: str = ""  # versions are not signed
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
@@ -103,6 +104,7 @@ class Settings:
             builds=read.builds(),
             index_folder=read.text("INDEX_FOLDER", default="/etc/trainyard/index"),
             trainer_packages=read.text("TRAINER_PACKAGES", default="/opt/trainyard/trainer-packages.txt"),
+            signer_socket=read.text("SIGNER_SOCKET", default=""),
             environments_unused_days=int(read.number("ENVIRONMENTS_UNUSED_DAYS", default=30, least=1, most=36500)),
         )
 

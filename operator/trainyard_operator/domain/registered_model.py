@@ -25,6 +25,7 @@ class Sealed:
     manifest_sha256: str
     files: int
     bytes: int
+    signed_by: str | None = None  # SHA-256 of the public key
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,10 +68,15 @@ def _settle(entry: Mapping[str, Any], view: ModelView) -> JsonObject:
             "manifestSha256": sealed.manifest_sha256,
             "files": sealed.files,
             "bytes": sealed.bytes,
+            **({"signature": _signature(view, number, sealed.signed_by)} if sealed.signed_by else {}),
         }
     if number in view.refused:
         return {**entry, "state": VersionState.FAILED.value, "message": shorten(view.refused[number], 512)}
     return dict(entry)
+
+
+def _signature(view: ModelView, number: int, key_sha256: str) -> JsonObject:
+    return {"uri": f"{view.folder_uri}{number}.sig", "keySha256": key_sha256}
 
 
 def _state(versions: list[JsonObject]) -> Condition:

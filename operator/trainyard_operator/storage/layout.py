@@ -80,6 +80,11 @@ def model_manifest_key(namespace: str, model_name: str, version: int) -> str:
     return f"{models_prefix(namespace)}{model_name}/{version}.manifest.json"
 
 
+def model_signature_key(namespace: str, model_name: str, version: int) -> str:
+    """Return the key of a version's signature: beside its manifest."""
+    return f"{models_prefix(namespace)}{model_name}/{version}.sig"
+
+
 def environment_prefix(namespace: str, digest: str) -> str:
     """Return the prefix of what the builds of an environment write."""
     return f"{ENVIRONMENTS}{namespace}/{digest}/"

@@ -16,6 +16,7 @@ from trainyard.contract import MODEL_MANIFEST_SCHEMA, OutputFile, canonical_json
 from trainyard_operator.storage import layout
 from trainyard_operator.storage.errors import CopyRefused, ManifestInvalid, ObjectNotFound, ObjectTooLarge
 from trainyard_operator.storage.runs import MAX_MANIFEST_BYTES, read_run_manifest
+from trainyard_operator.storage.signatures import Signer
 from trainyard_operator.storage.store import ObjectStore
 
 __all__ = ["CopyRefused", "copy_version", "highest_version", "model_manifest", "read_model_manifest", "select_files"]
@@ -24,13 +25,21 @@ PARALLEL_COPIES = 4
 SHOWN_FILES = 10
 
 
-async def copy_version(
-    store: ObjectStore, namespace: str, model_name: str, version: int, entry: Mapping[str, Any]
+async def copy_version(  # noqa: PLR0913 - a version's full name
+    store: ObjectStore,
+    namespace: str,
+    model_name: str,
+    version: int,
+    entry: Mapping[str, Any],
+    *,
+    signer: Signer | None = None,
 ) -> None:
     """Make the files of a model version whole; done twice, it changes nothing.
 
     Parameters
     ----------
+    signer
+        Signs the version, where versions are signed.
     entry
         The version's entry in the status of its RegisteredModel.
 
@@ -60,7 +69,14 @@ async def copy_version(
         first = min(errors.exceptions, key=lambda error: not isinstance(error, CopyRefused))
         raise first from None
 
-    body = canonical_json(model_manifest(namespace, model_name, version, entry, files))
+    signed_by = None
+    if signer is not None:
+        # Before the manifest, which says that all is there: one of a try that was cut short is replaced.
+        digests = {name: file["sha256"] for name, file in files.items()}
+        signature = await signer.sign(name=f"{model_name}:{version}", files=digests)
+        await store.put(layout.model_signature_key(namespace, model_name, version), signature.bundle)
+        signed_by = signature.key_sha256
+    body = canonical_json(model_manifest(namespace, model_name, version, entry, files, signed_by=signed_by))
     key = layout.model_manifest_key(namespace, model_name, version)
     if not await store.put(key, body, only_if_absent=True):
         await _sealed(store, namespace, model_name, version, entry)
@@ -123,10 +139,16 @@ def select_files(outputs: Sequence[OutputFile], path: str) -> dict[str, OutputFi
     return files
 
 
-def model_manifest(
-    namespace: str, model_name: str, version: int, entry: Mapping[str, Any], files: Mapping[str, OutputFile]
+def model_manifest(  # noqa: PLR0913 - a version's full name
+    namespace: str,
+    model_name: str,
+    version: int,
+    entry: Mapping[str, Any],
+    files: Mapping[str, OutputFile],
+    *,
+    signed_by: str | None = None,
 ) -> dict[str, Any]:
-    """Return a version's manifest: a function of the entry and the files, with no clock in it."""
+    """Return a version's manifest: a function of the entry, the files and the key, with no clock in it."""
     return {
         "schema": MODEL_MANIFEST_SCHEMA,
         "namespace": namespace,
@@ -145,6 +167,7 @@ def model_manifest(
         "metrics": {name: _plain(value) for name, value in (entry.get("metrics") or {}).items()},
         "tags": dict(entry.get("tags") or {}),
         "createdTime": entry.get("createdTime"),
+        **({"signature": {"keySha256": signed_by}} if signed_by else {}),
         "files": [
             {"path": name, "bytes": files[name]["bytes"], "sha256": files[name]["sha256"]} for name in sorted(files)
         ],

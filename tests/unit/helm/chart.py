@@ -40,6 +40,7 @@ EVERYTHING = {
     "podAnnotations": {"example.com/team": "ml"},
     "priorityClassName": "system-cluster-critical",
     "kueue": {"enabled": True},
+    "signing": {"secretName": "models-key"},
     "metrics": {
         "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}, "interval": "15s"},
         "rules": {
@@ -115,9 +116,9 @@ def pods(objects: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 
 def container(objects: list[dict[str, Any]], workload: str) -> dict[str, Any]:
-    """Return the only container of the pods of `workload`."""
-    (only,) = pods(objects)[workload]["spec"]["containers"]
-    return only
+    """Return the container that the pods of `workload` are named after; a signer may be beside it."""
+    (found,) = [c for c in pods(objects)[workload]["spec"]["containers"] if c["name"] != "signer"]
+    return found
 
 
 def environment(objects: list[dict[str, Any]], workload: str = "trainyard-operator") -> dict[str, Any]:

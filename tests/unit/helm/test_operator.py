@@ -126,6 +126,23 @@ def test_replicas_are_taken_from_the_values(replicas):
     assert named(render({"replicas": replicas}), "Deployment", OPERATOR)["spec"]["replicas"] == replicas
 
 
+def test_the_key_for_signing_is_in_the_signers_container_alone():
+    spec = pods(render({"signing": {"secretName": "models-key"}}))[OPERATOR]["spec"]
+    [volume] = [v["name"] for v in spec["volumes"] if v.get("secret", {}).get("secretName") == "models-key"]
+    mounts = {c["name"]: {m["name"]: m["mountPath"] for m in c["volumeMounts"]} for c in spec["containers"]}
+
+    assert [name for name, mounted in mounts.items() if volume in mounted] == ["signer"]
+    assert mounts["operator"]["signer"] == mounts["signer"]["signer"] == "/run/trainyard"
+    signer = next(c for c in spec["containers"] if c["name"] == "signer")
+    assert {e["name"] for e in signer["env"]} == {"TRAINYARD_SIGNING_KEY", "TRAINYARD_SIGNER_SOCKET"}
+    assert "/var/run/secrets/kubernetes.io/serviceaccount" in [m["mountPath"] for m in signer["volumeMounts"]]
+
+
+def test_nothing_is_signed_by_default():
+    assert environment(render({}))["TRAINYARD_SIGNER_SOCKET"] == ""
+    assert [c["name"] for c in pods(render({}))[OPERATOR]["spec"]["containers"]] == ["operator"]
+
+
 @pytest.mark.parametrize("values", VALUE_SETS.values(), ids=VALUE_SETS)
 def test_the_operator_can_write_below_tmp_only(values):
     operator = container(render(values), OPERATOR)
@@ -133,7 +150,7 @@ def test_the_operator_can_write_below_tmp_only(values):
 
     writable = [m["mountPath"] for m in operator["volumeMounts"] if not m.get("readOnly")]
     assert writable == ["/tmp"]
-    assert [v["name"] for v in volumes if "secret" not in v] == ["tmp"]
+    assert [v["name"] for v in volumes if "secret" not in v and "signer" not in v["name"]] == ["tmp"]
 
 
 @pytest.mark.parametrize(

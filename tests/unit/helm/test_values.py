@@ -56,6 +56,7 @@ CHANGES = {
     "environments.build.tolerations": [{"operator": "Exists"}],
     "environments.build.timeoutSeconds": 60,
     "environments.unusedDays": 7,
+    "signing.secretName": "models-key",
     "environments.index.url": "https://index.example.com/simple",
     "environments.index.extraUrls": ["https://other.example.com/simple"],
     "environments.index.username": "me",

@@ -46,7 +46,10 @@ class RegisteredModelController:
                 manifest, sha256 = found
                 files = manifest["files"]
                 sealed[number] = Sealed(
-                    manifest_sha256=sha256, files=len(files), bytes=sum(file["bytes"] for file in files)
+                    manifest_sha256=sha256,
+                    files=len(files),
+                    bytes=sum(file["bytes"] for file in files),
+                    signed_by=manifest.get("signature", {}).get("keySha256"),
                 )
             elif (meta["uid"], number) in self._memory.refusals:
                 refused[number] = self._memory.refusals[meta["uid"], number]
