@@ -113,6 +113,7 @@ def _walk(schema: JsonObject, path: str = "") -> Iterator[tuple[str, JsonObject,
         yield here, node, name in schema.get("required", ())
         yield from _walk(node, here)
         yield from _walk(node.get("items", {}), f"{here}[]")
+        yield from _walk(node.get("additionalProperties", {}), f"{here}{{}}")
 
 
 def _rules(schema: JsonObject) -> Iterator[JsonObject]:
@@ -147,13 +148,14 @@ def _bounds(node: JsonObject) -> str:
     if node.get("format") == "date-time":
         return ""
     values = node.get("additionalProperties")
+    inner = _bounds(values) if values and not values.get("x-kubernetes-preserve-unknown-fields") else ""
     bounds = [
         _range(node, "minLength", "maxLength", "characters"),
         _range(node, "minItems", "maxItems", "entries"),
         _range(node, "minProperties", "maxProperties", "entries"),
         _range(node, "minimum", "maximum", ""),
         f"matches `{node['pattern']}`" if "pattern" in node else "",
-        f"values: {_bounds(values)}" if values and not values.get("x-kubernetes-preserve-unknown-fields") else "",
+        f"values: {inner}" if inner else "",
     ]
     return "; ".join(bound for bound in bounds if bound)
 
@@ -164,6 +166,8 @@ def _range(node: JsonObject, low: str, high: str, unit: str) -> str:
     # The largest whole number that every JSON reader keeps is no bound that a person needs to know.
     most = "" if node[high] == 2**53 - 1 else f"{node[high]}"
     least = node.get(low, 0)
+    if least == 1 - 2**53 and not most:
+        return ""
     if unit and not least:
         return f"at most {most} {unit}"
     return f"{least} to {most} {unit}".rstrip() if most else f"at least {least}"

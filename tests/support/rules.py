@@ -166,6 +166,10 @@ def _model(path: str = "outputs/m.pkl", **over: object) -> JsonObject:
     return training_job(models=[{"name": "m", "path": path, **over}])
 
 
+def _when(**bounds: float) -> JsonObject:
+    return _model(when={"metric": "accuracy", **bounds})
+
+
 def _amounts(**amounts: str | int) -> JsonObject:
     (name,) = {key.split("_")[1] for key in amounts}
     return training_job(resources={key.split("_")[0]: {name: value} for key, value in amounts.items()})
@@ -181,6 +185,9 @@ _TWO_MODELS = training_job(
     models=[{"name": "n", "path": "outputs/n"}, {"name": "m", "path": "outputs/m.pkl", "tags": {"a": "b"}}]
 )
 _OTHER_TAG = training_job(models=[{"name": "m", "path": "outputs/m.pkl", "tags": {"a": "c"}}])
+_OTHER_CONDITION = training_job(
+    models=[{"name": "m", "path": "outputs/m.pkl", "tags": {"a": "b"}, "when": {"metric": "loss", "atMost": 1}}]
+)
 _KEY = {"name": "secrets", "key": "a"}
 _CODE = {"configMapRef": {"name": "code"}}
 _SELECTOR = "spec.provider.existing.nodeSelector"
@@ -214,8 +221,12 @@ CASES = [
     _unchangeable(11, "priority", 1, 2),
     _unchangeable(12, "terminationGracePeriodSeconds", 30, 60),
     _of_job("spec", 13, training_job(cancel=True), training_job(cancel=False), training_job(cancel=True)),
-    _of_job("spec", 14, _TWO_MODELS, _OTHER_TAG, _ONE_MODEL),
+    _of_job("spec", 14, _TWO_MODELS, _model("outputs/other"), _ONE_MODEL),
     _of_job("spec", 14, _ONE_MODEL, training_job(), _ONE_MODEL),
+    _of_job("spec", 14, _OTHER_CONDITION, training_job(models=[]), _ONE_MODEL),
+    _of_job("spec.models[]", 0, _TWO_MODELS, _OTHER_TAG, _ONE_MODEL),
+    _of_job("spec.models[]", 0, _OTHER_CONDITION, _model(description="other", tags={"a": "b"}), _ONE_MODEL),
+    _of_job("spec.models[]", 0, _ONE_MODEL, _model(), _OTHER_CONDITION),
     _of_job("spec", 15, _rerun(), make(TRAINING_JOB, {})),
     _of_job("spec", 15, training_job(), training_job(rerunOf="first")),
     *(
@@ -326,6 +337,8 @@ CASES = [
         for bad in ("m.pkl", "outputs/", "outputs/../m", "outputs//m", "/outputs/m", "outputs2/m")
     ),
     _of_job("spec.models[].tags", 0, _model(tags={"a" * 128: ""}), _model(tags={"a" * 129: ""})),
+    _of_job("spec.models[].when", 0, _when(atLeast=0.9), _when()),
+    _of_job("spec.models[].when", 1, _when(atLeast=1, atMost=1), _when(atLeast=1, atMost=0.5)),
     Case(kind=COMPUTE_CLUSTER, path="", good=compute_cluster(name="a" * 63), bad=compute_cluster(name="a" * 64)),
     *(
         _of_cluster("spec.inputCache", 0, pool(inputCache={"hostPath": {"path": "/var/cache/trainyard"}}), bad)

@@ -204,6 +204,8 @@ def _obey_training_job_rules(spec: JsonObject, data: st.DataObject) -> JsonObjec
     for item in spec.get("models", []):
         item["path"] = data.draw(st.one_of(st.just("outputs"), _PATHS.map(lambda path: f"outputs/{path}")))
         models[item["name"], item["path"]] = item
+        if "when" in item:
+            _obey_condition_rules(item["when"])
     if models:
         spec["models"] = list(models.values())
     environment = spec.get("environment", {})
@@ -247,6 +249,13 @@ def _obey_input_rules(item: JsonObject, data: st.DataObject) -> None:
     item[kind] = data.draw(kinds[kind])
     if kind == "pvc":
         item.pop("sizeLimit", None)
+
+
+def _obey_condition_rules(when: JsonObject) -> None:
+    if not when.keys() & {"atLeast", "atMost"}:
+        when["atLeast"] = 0
+    if when.keys() >= {"atLeast", "atMost"}:
+        when["atLeast"], when["atMost"] = sorted([when["atLeast"], when["atMost"]])
 
 
 def _obey_input_cache_rules(spec: JsonObject, data: st.DataObject) -> None:

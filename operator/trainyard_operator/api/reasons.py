@@ -56,7 +56,10 @@ class TrainingJobCondition(Word):
         "Present, and False, only while the TrainingJob is being deleted and its data cannot be; the message says why.",
     )
     OUTPUTS_SAVED = "OutputsSaved", "True once the outputs are in the object store together with their manifest."
-    MODEL_REGISTERED = "ModelRegistered", "True once every model of the run has a version that is Ready."
+    MODEL_REGISTERED = (
+        "ModelRegistered",
+        "True once every model of the run has a version that is Ready; it stays False where a `when` keeps one back.",
+    )
 
 
 class TrainingJobReason(Word):
@@ -152,6 +155,10 @@ class TrainingJobReason(Word):
     MODEL_PATH_NOT_FOUND = (
         "ModelPathNotFound",
         "The run saved no file at a model's `path`; the message lists what it saved.",
+    )
+    CONDITION_NOT_MET = (
+        "ConditionNotMet",
+        "The run has completed, but its metrics are not what the `when` of a model asks for: that is not registered.",
     )
     MODEL_NOT_REGISTERED = "ModelNotRegistered", "A model version could not be made from the run's outputs."
     NODE_LOST = "NodeLost", "The node, or the pod on it, went away under the run; this is no failure of the script."

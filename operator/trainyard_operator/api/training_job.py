@@ -28,6 +28,7 @@ from trainyard_operator.api.fields import (
     read_whole,
 )
 from trainyard_operator.api.inputs import InputSpec, read_inputs
+from trainyard_operator.api.metric_condition import MetricCondition
 from trainyard_operator.api.names import MAX_LABEL_VALUE
 from trainyard_operator.api.quantities import CPU, MEMORY
 from trainyard_operator.api.source import SourceSpec, read_entry_script
@@ -68,12 +69,13 @@ class RunDeletionPolicy(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """One model to register from the run's outputs."""
+    """One model to register from the run's outputs; `when` is what its metrics must be for that."""
 
     name: str
     path: str
     description: str | None
     tags: Mapping[str, str]
+    when: MetricCondition | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,5 +256,6 @@ def _read_models(value: object) -> tuple[ModelSpec, ...]:
             raise SpecError(field, f"names {name!r} and {path!r} a second time", "remove one of them")
         text = read_optional_text(entry.get("description"), f"{field}.description", at_most=MAX_DESCRIPTION)
         tags = read_tags(entry.get("tags"), f"{field}.tags")
-        models[name, path] = ModelSpec(name=name, path=path, description=text, tags=tags)
+        when = MetricCondition.parse(entry.get("when"), f"{field}.when")
+        models[name, path] = ModelSpec(name=name, path=path, description=text, tags=tags, when=when)
     return tuple(models.values())

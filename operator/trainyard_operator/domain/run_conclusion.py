@@ -21,7 +21,7 @@ from trainyard_operator.domain.pod import PodFacts
 from trainyard_operator.domain.retries import Tally, exhausted, may_retry, next_attempt_at
 from trainyard_operator.domain.run_ending import Failure, deciding_pod, failure_of
 from trainyard_operator.domain.run_facts import known, written
-from trainyard_operator.domain.run_models import Registration, registration
+from trainyard_operator.domain.run_models import Registration, refusal, registration
 from trainyard_operator.domain.run_status import Standing
 from trainyard_operator.domain.run_stop import Stop, at_rest, closed, stop_words, why_canceled
 from trainyard_operator.domain.run_view import RunView, SavedRun, StoreTrouble
@@ -149,6 +149,7 @@ def _finalize(
         words = _success(standing, models)
         standing = _marked(standing, Failure(reason=Reason.COMPLETED, message=words, exit_code=0), now)
         standing = replace(standing, phase=Phase.COMPLETED, reason=Reason.COMPLETED, message=words)
+        standing = replace(standing, held=models.held, unregistered=refusal(models.held))
     return replace(written(parent, view, now, standing), create=models.create, register=models.register)
 
 
@@ -173,4 +174,6 @@ def _success(standing: Standing, models: Registration) -> str:
         words.insert(0, standing.metric_summary)
     if models.entries:
         words.append(f"registered {', '.join(str(entry['id']) for entry in models.entries)}")
+    if models.held:
+        words.append(f"did not register {', '.join(entry['name'] for entry in models.held)}")
     return ", ".join(words)

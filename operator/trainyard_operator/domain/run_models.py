@@ -5,7 +5,7 @@ Wishes come from `spec.models` and, by way of the run's manifest, from the scrip
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from trainyard_operator.api.reasons import TrainingJobReason as Reason
 from trainyard_operator.api.reasons import VersionState
 from trainyard_operator.api.training_job import ModelSpec, TrainingJobSpec
 from trainyard_operator.domain.attempts import latest_attempt
+from trainyard_operator.domain.conditions import shorten
 from trainyard_operator.domain.metrics import bounded
 from trainyard_operator.domain.plan import VersionRequest
 from trainyard_operator.domain.registry import build_model, find_version, is_full, version_key
@@ -23,6 +24,7 @@ from trainyard_operator.domain.run_view import RunView, SavedRun
 JsonObject = dict[str, Any]
 
 _LISTED_FILES = 20
+_HELD_CHARS = 512
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,9 +37,13 @@ class Wish:
 
 @dataclass(frozen=True, kw_only=True)
 class Registration:
-    """How far the models of a run are: `entries` for the status, what is still to do, or why it cannot be done."""
+    """How far the models of a run are: `entries` for the status, what is still to do, or why it cannot be done.
+
+    `held` are the entries of those that are not registered because of their `when`.
+    """
 
     entries: tuple[JsonObject, ...] = ()
+    held: tuple[JsonObject, ...] = ()
     create: tuple[JsonObject, ...] = ()
     register: tuple[VersionRequest, ...] = ()
     waiting_for: tuple[str, ...] = ()
@@ -54,6 +60,7 @@ def registration(
 ) -> Registration:
     """Return what has become of each model of the run, and the next step for those without a version."""
     entries: list[JsonObject] = []
+    held: list[JsonObject] = []
     create: list[JsonObject] = []
     register: list[VersionRequest] = []
     waiting: list[str] = []
@@ -67,6 +74,10 @@ def registration(
         model = view.models.get(object_name(wish.name))
         version = find_version(model, version_key(run_uid=_uid(parent), model_name=wish.name, path=wish.path))
         if version is None:
+            unmet = wish.when.unmet(saved.manifest["metrics"]) if wish.when is not None else ""
+            if unmet:
+                held.append(_held(wished, unmet))
+                continue
             missing = path_failure(wished, saved) or _room_failure(wished, model)
             if missing is not None:
                 failure = failure or missing
@@ -92,6 +103,7 @@ def registration(
             waiting.append(version["id"])
     return Registration(
         entries=tuple(entries),
+        held=tuple(held),
         create=tuple({m["metadata"]["name"]: m for m in create}.values()),
         register=tuple(register),
         waiting_for=tuple(waiting),
@@ -119,13 +131,41 @@ def wishes(spec: TrainingJobSpec, saved: SavedRun) -> tuple[Wish, ...]:
 
 
 def has_grown(parent: Mapping[str, Any]) -> bool:
-    """Return whether `spec.models` has entries that the status knows no version of."""
+    """Return whether `spec.models` has entries that the status has no version of and does not hold back as they are."""
     spec = parent.get("spec")
     wishes = spec.get("models") if isinstance(spec, Mapping) else None
     # The spec has not been parsed, and may be anything.
     named = [entry for entry in wishes if isinstance(entry, Mapping)] if isinstance(wishes, list) else []
-    done = [(entry.get("name"), entry.get("path")) for entry in (parent.get("status") or {}).get("models") or ()]
-    return any((entry.get("name"), entry.get("path")) not in done for entry in named)
+    status = parent.get("status") or {}
+    done = [_place(entry) for entry in status.get("models") or ()]
+    held = [(*_place(entry), entry.get("when")) for entry in status.get("heldModels") or ()]
+    return any(_place(entry) not in done and (*_place(entry), entry.get("when")) not in held for entry in named)
+
+
+def refusal(held: Sequence[Mapping[str, Any]]) -> Failure | None:
+    """Return why a completed run has not registered the models that are `held` back, or None where there are none."""
+    if not held:
+        return None
+    return Failure(reason=Reason.CONDITION_NOT_MET, message="; ".join(entry.get("message", "") for entry in held))
+
+
+def _place(entry: Mapping[str, Any]) -> tuple[Any, Any]:
+    return entry.get("name"), entry.get("path")
+
+
+def _held(wished: Wish, unmet: str) -> JsonObject:
+    wish, when = wished.model, wished.model.when
+    bounds = {"atLeast": when.at_least, "atMost": when.at_most} if when else {}
+    words = f"{wished.where}: {wish.name} is not registered: its `when` {unmet}"
+    return {
+        "name": wish.name,
+        "path": wish.path,
+        "when": {
+            **({"metric": when.metric} if when else {}),
+            **{name: bound for name, bound in bounds.items() if bound is not None},
+        },
+        "message": shorten(words, _HELD_CHARS),
+    }
 
 
 def path_failure(wished: Wish, saved: SavedRun) -> Failure | None:

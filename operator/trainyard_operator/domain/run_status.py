@@ -82,6 +82,7 @@ class Standing:
     environment: JsonObject | None = None  # of a run that asks for packages: hash, state and where its logs are
     logs_uri: str | None = None
     models: Sequence[JsonObject] = ()
+    held: Sequence[JsonObject] = ()  # models that are not registered because of their `when`
     models_wished: bool = False
     failure: Failure | None = None
     gate: Gate | None = None  # what keeps a queued run from its nodes
@@ -136,6 +137,8 @@ def build_status(*, parent: Mapping[str, Any], standing: Standing, now: datetime
     queue = _queue(standing.gate, old.get("queue"), now=now)
     if queue:
         status["queue"] = queue
+    if standing.held:
+        status["heldModels"] = list(standing.held)
     if "completionTime" in status:
         begun = status.get("startTime") or parent["metadata"].get("creationTimestamp") or status["completionTime"]
         status["duration"] = _duration(parse_timestamp(status["completionTime"]) - parse_timestamp(begun))
@@ -186,6 +189,10 @@ def story(*, old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Event, ...
     if registered:
         words = f"Registered {', '.join(registered)}"
         events.append(Event(type="Normal", reason=Reason.MODEL_REGISTERED.value, message=words))
+    told = old.get("heldModels") or ()
+    held = "; ".join(entry.get("message", "") for entry in new.get("heldModels") or () if entry not in told)
+    if held:
+        events.append(Event(type="Normal", reason=Reason.CONDITION_NOT_MET.value, message=shorten(held)))
     return tuple(events)
 
 
@@ -201,6 +208,7 @@ def _urgent(status: Mapping[str, Any]) -> tuple[Any, ...]:
         status.get("attempt"),
         [entry.get("endTime") for entry in status.get("attempts") or ()],
         status.get("models"),
+        status.get("heldModels"),
         status.get("observedGeneration"),
     )
 

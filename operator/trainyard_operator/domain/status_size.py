@@ -18,7 +18,7 @@ def fit(status: JsonObject) -> JsonObject:
     """Return `status` in at most 32 KiB of JSON.
 
     What is least missed goes first, since manifest and log have all of it: the log's tail, the ends of long
-    conditions, tags, metrics, and the places of models, which their RegisteredModel has too.
+    conditions, why models are held back, tags, metrics, and the places of models, which their RegisteredModel has too.
     """
     if size_of(status) <= MAX_STATUS_BYTES:
         return status
@@ -40,6 +40,7 @@ def _reductions(status: JsonObject) -> Iterator[JsonObject]:
     if "failure" in status:
         yield {"failure": {name: value for name, value in status["failure"].items() if name != "logTail"}}
     yield {"conditions": [_shortened(condition) for condition in status.get("conditions") or ()]}
+    yield {"heldModels": [_without(model, "message") for model in status.get("heldModels") or ()] or None}
     for name in ("tags", "metrics"):
         while status.get(name):
             yield {name: _without_last(status[name], over=size_of(status) - MAX_STATUS_BYTES)}

@@ -38,7 +38,7 @@ from trainyard_operator.domain.run_conclusion import LOOK_AGAIN_SECONDS, conclud
 from trainyard_operator.domain.run_ending import Failure
 from trainyard_operator.domain.run_environment import prepare_environment, told
 from trainyard_operator.domain.run_facts import gatekeeper, is_saving, known, written
-from trainyard_operator.domain.run_models import has_grown, registration
+from trainyard_operator.domain.run_models import has_grown, refusal, registration
 from trainyard_operator.domain.run_removal import expire, guard, remove
 from trainyard_operator.domain.run_source import missing_source
 from trainyard_operator.domain.run_status import Standing, is_complete
@@ -299,6 +299,7 @@ def _register_later(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunV
         reason=Reason.COMPLETED,
         message=next(c["message"] for c in old["conditions"] if c["type"] == "Complete"),
         models=old.get("models") or (),
+        held=old.get("heldModels") or (),
         models_wished=True,
     )
     if not isinstance(view.saved, SavedRun):
@@ -308,11 +309,12 @@ def _register_later(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunV
         return written(parent, view, now, replace(standing, unregistered=trouble), look_again=again)
     digest = (old.get("environment") or {}).get("imageDigest")
     models = registration(parent=parent, spec=spec, view=view, saved=view.saved, image_digest=digest)
-    missing = models.failure
-    if models.waiting_for and missing is None:
+    missing = models.failure or refusal(models.held)
+    if models.waiting_for and models.failure is None:
         words = f"registering {', '.join(models.waiting_for)}"
         missing = Failure(reason=Reason.REGISTERING_MODEL, message=words)
-    plan = written(parent, view, now, replace(standing, models=models.entries, unregistered=missing))
+    standing = replace(standing, models=models.entries, held=models.held, unregistered=missing)
+    plan = written(parent, view, now, standing)
     return replace(plan, create=models.create, register=models.register)
 
 

@@ -16,6 +16,7 @@ from trainyard_operator.api import (
     fields,
     input_cache,
     inputs,
+    metric_condition,
     names,
     source,
     training_job,
@@ -31,6 +32,7 @@ from trainyard_operator.api.conda import CondaSpec
 from trainyard_operator.api.environment import EnvironmentSpec, KeyReference
 from trainyard_operator.api.input_cache import InputCacheSpec
 from trainyard_operator.api.inputs import ClaimSpec, InputSpec, S3Spec
+from trainyard_operator.api.metric_condition import MetricCondition
 from trainyard_operator.api.registered_model import RegisteredModelSpec
 from trainyard_operator.api.source import ArchiveSpec, GitSpec, SourceSpec
 from trainyard_operator.api.training_job import ModelSpec, TrainingJobSpec
@@ -95,6 +97,9 @@ TRAINING_JOB = [
     ("models[].path", "outputs/m", "models.0.path", "outputs/m"),
     ("models[].description", "Text.", "models.0.description", "Text."),
     ("models[].tags{}", {"k": "v"}, "models.0.tags", {"k": "v"}),
+    ("models[].when.metric", "accuracy", "models.0.when.metric", "accuracy"),
+    ("models[].when.atLeast", 0.9, "models.0.when.at_least", 0.9),
+    ("models[].when.atMost", 1, "models.0.when.at_most", 1),
     ("priority", 7, "priority", 7),
     ("retries", 3, "retries", 3),
     ("startTimeoutSeconds", 600, "start_timeout", 600),
@@ -158,7 +163,7 @@ TABLES = {
         TRAINING_JOB,
         TrainingJobSpec,
         [
-            *(SourceSpec, ArchiveSpec, GitSpec, InputSpec, S3Spec, ClaimSpec, ModelSpec),
+            *(SourceSpec, ArchiveSpec, GitSpec, InputSpec, S3Spec, ClaimSpec, ModelSpec, MetricCondition),
             *(EnvironmentSpec, CondaSpec, KeyReference),
         ],
     ),
@@ -349,6 +354,16 @@ def node_at(plural, path):
             ("trainingjobs", "spec.models[].description", "maxLength", fields.MAX_DESCRIPTION),
             ("trainingjobs", "spec.models[].tags", "maxProperties", fields.MAX_TAGS),
             ("trainingjobs", "spec.models[].tags{}", "maxLength", fields.MAX_TAG_VALUE),
+            ("trainingjobs", "spec.models[].when.metric", "maxLength", metric_condition.MAX_METRIC_NAME),
+            *(
+                ("trainingjobs", f"spec.models[].when.{end}", keyword, expected)
+                for end in ("atLeast", "atMost")
+                for keyword, expected in [
+                    ("minimum", -metric_condition.MAX_BOUND),
+                    ("maximum", metric_condition.MAX_BOUND),
+                ]
+            ),
+            ("trainingjobs", "status.heldModels", "maxItems", training_job.MAX_MODELS),
             ("trainingjobs", "status.metrics", "maxProperties", MAX_METRICS),
             ("trainingjobs", "status.tags", "maxProperties", contract.MAX_TAGS),
             ("trainingjobs", "status.tags{}", "maxLength", contract.MAX_TAG_CHARS),
