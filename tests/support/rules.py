@@ -453,4 +453,23 @@ CASES = [
         good=registered_model(tags={"a" * 128: ""}),
         bad=registered_model(tags={"": "x"}),
     ),
+    *(
+        Case(
+            kind=REGISTERED_MODEL,
+            path="spec.aliases",
+            index=index,
+            good=registered_model(aliases={good: 3}),
+            bad=registered_model(aliases={bad: 3}),
+        )
+        for index, good, bad in (
+            (0, "a" * 63, "a" * 64),
+            (0, "prod_eu.west-1", "-prod"),
+            (0, "B", ""),
+            (0, "b", "a/b"),
+            (0, "a1", "a1\n"),
+            (1, "v3", "3"),
+            (1, "v1.0", "1.0"),
+            (1, "latest-good", "latest"),
+        )
+    ),
 ]

@@ -312,5 +312,11 @@ def _obey_compute_cluster_rules(spec: JsonObject, data: st.DataObject) -> JsonOb
 
 
 def _obey_registered_model_rules(spec: JsonObject, data: st.DataObject) -> JsonObject:
-    del data  # its rules concern changes alone
+    spec = deepcopy(spec)
+    if "aliases" in spec:
+        names = st.from_regex(r"[a-z]([A-Za-z0-9_.-]{0,20}[a-z])?", fullmatch=True).filter(
+            lambda name: name != "latest"
+        )
+        numbers = st.integers(1, 6)
+        spec["aliases"] = data.draw(st.dictionaries(names, numbers, max_size=_MOST), label="aliases")
     return spec

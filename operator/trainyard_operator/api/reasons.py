@@ -250,6 +250,10 @@ class RegisteredModelCondition(Word):
     """Condition types of a RegisteredModel."""
 
     READY = "Ready", "True when the latest version can be used."
+    ALIASES_SET = (
+        "AliasesSet",
+        "True when every alias of `spec.aliases` means the version that it is to mean, and that one is Ready.",
+    )
 
 
 class RegisteredModelReason(Word):
@@ -259,6 +263,17 @@ class RegisteredModelReason(Word):
     VERSION_PENDING = "VersionPending", "The latest version's files are being copied."
     VERSION_FAILED = "VersionFailed", "The latest version could not be made; its entry in `status.versions` says why."
     NO_VERSIONS = "NoVersions", "Nothing has been registered under this name yet."
+    ALIASES_SET = "AliasesSet", "Every alias means the version that `spec.aliases` says."
+    ALIAS_MOVED = "AliasMoved", "An alias means another version now; the message says which, and which it meant before."
+    ALIAS_REMOVED = "AliasRemoved", "An alias was taken out of `spec.aliases` and means nothing any more."
+    ALIAS_REFUSED = (
+        "AliasRefused",
+        "An alias cannot move: the version it is to mean is not there or not Ready. It keeps the one that it has.",
+    )
+    ALIASED_VERSION_NOT_READY = (
+        "AliasedVersionNotReady",
+        "The version that an alias means was Ready and is so no longer; the alias stays until the spec names another.",
+    )
     INVALID_SPEC = "InvalidSpec", "The spec says something that cannot work; the message names the field and the fix."
 
 

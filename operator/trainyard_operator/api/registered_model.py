@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from trainyard_operator.api.fields import (
     MAX_DESCRIPTION,
@@ -14,20 +15,28 @@ from trainyard_operator.api.fields import (
     read_optional_text,
     read_tags,
     read_text,
+    read_whole,
 )
 from trainyard_operator.api.names import object_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+ALIAS: Final = re.compile(r"^[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?$")
+MAX_ALIASES: Final = 32
+MAX_ALIAS: Final = 63
+MAX_VERSION: Final = 2**53 - 1
+_NUMBER = re.compile(r"[0-9.]+")
+
 
 @dataclass(frozen=True, kw_only=True)
 class RegisteredModelSpec:
-    """What is said of a model as a whole."""
+    """What is said of a model as a whole; `aliases` are the numbers of the versions that names are to mean."""
 
     model_name: str
     description: str | None
     tags: Mapping[str, str]
+    aliases: Mapping[str, int]
 
     @classmethod
     def parse(cls, spec: object, *, name: str | None = None) -> Self:
@@ -55,4 +64,18 @@ class RegisteredModelSpec:
             model_name=model,
             description=read_optional_text(fields.get("description"), "spec.description", at_most=MAX_DESCRIPTION),
             tags=read_tags(fields.get("tags"), "spec.tags"),
+            aliases=_read_aliases(fields.get("aliases")),
         )
+
+
+def _read_aliases(value: object) -> Mapping[str, int]:
+    field = "spec.aliases"
+    aliases = {}
+    for name, version in read_object(value, field, at_most=MAX_ALIASES).items():
+        read_text(name, f"{field}: the name", at_most=MAX_ALIAS, pattern=ALIAS)
+        if name == "latest" or _NUMBER.fullmatch(name):
+            raise SpecError(field, f"has the name {name!r}, which means a version by itself", "rename the alias")
+        if version is None:
+            raise SpecError(f"{field}.{name}", "names no version", "give a version's number, or remove the alias")
+        aliases[name] = read_whole(version, f"{field}.{name}", at_least=1, at_most=MAX_VERSION, default=1)
+    return aliases

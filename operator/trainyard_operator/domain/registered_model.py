@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -13,6 +13,8 @@ from trainyard_operator.api.reasons import RegisteredModelReason as Reason
 from trainyard_operator.api.reasons import VersionState
 from trainyard_operator.api.registered_model import RegisteredModelSpec
 from trainyard_operator.domain.conditions import Condition, merge, shorten
+from trainyard_operator.domain.model_aliases import FIELDS as ALIAS_FIELDS
+from trainyard_operator.domain.model_aliases import plan_aliases
 from trainyard_operator.domain.plan import Event, Plan, VersionCopy
 
 JsonObject = dict[str, Any]
@@ -41,18 +43,20 @@ def plan_registered_model(parent: Mapping[str, Any], view: ModelView, now: datet
     """Return the next step of a model: copies for versions without a manifest, states for those that have one."""
     old: Mapping[str, Any] = parent.get("status") or {}
     try:
-        name = RegisteredModelSpec.parse(parent["spec"], name=parent["metadata"]["name"]).model_name
+        spec = RegisteredModelSpec.parse(parent["spec"], name=parent["metadata"]["name"])
     except SpecError as error:
         return _written(parent, old, dict(old), _condition(Reason.INVALID_SPEC, str(error)), now)
     versions = [_settle(entry, view) for entry in old.get("versions") or ()]
     copies = tuple(
-        VersionCopy(model_name=name, version=entry["version"], entry=dict(entry))
+        VersionCopy(model_name=spec.model_name, version=entry["version"], entry=dict(entry))
         for entry in versions
         if entry["state"] == VersionState.PENDING
     )
-    status = {**old, **({"versions": versions} if versions else {})}
-    plan = _written(parent, old, status, _state(versions), now)
-    return Plan(copy=copies, status=plan.status, events=plan.events)
+    aliases = plan_aliases(parent=parent, wished=spec.aliases, versions=versions, now=now)
+    kept = {name: value for name, value in old.items() if name not in ALIAS_FIELDS}
+    status = {**kept, **({"versions": versions} if versions else {}), **aliases.status}
+    plan = _written(parent, old, status, _state(versions), now, others=aliases.conditions)
+    return Plan(copy=copies, status=plan.status, events=(*plan.events, *aliases.events))
 
 
 def _settle(entry: Mapping[str, Any], view: ModelView) -> JsonObject:
@@ -94,14 +98,20 @@ def _condition(reason: Reason, message: str) -> Condition:
     return Condition(type=Type.READY.value, status=reason == Reason.VERSION_READY, reason=reason.value, message=message)
 
 
-def _written(
-    parent: Mapping[str, Any], old: Mapping[str, Any], new: JsonObject, ready: Condition, now: datetime
+def _written(  # noqa: PLR0913
+    parent: Mapping[str, Any],
+    old: Mapping[str, Any],
+    new: JsonObject,
+    ready: Condition,
+    now: datetime,
+    *,
+    others: Sequence[Condition] = (),
 ) -> Plan:
     generation = parent["metadata"]["generation"]
     status = {
         **new,
         "observedGeneration": generation,
-        "conditions": merge(old=old.get("conditions") or [], wished=[ready], generation=generation, now=now),
+        "conditions": merge(old=old.get("conditions") or [], wished=[ready, *others], generation=generation, now=now),
     }
     if status == old:
         return Plan()

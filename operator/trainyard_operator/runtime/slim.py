@@ -1,7 +1,7 @@
 """What is kept of an object: ten thousand finished runs have to fit beside each other.
 
-Everything that the planners read stays; managed fields, pod specs and the text of users' scripts go. Keys and short
-strings are interned, since every object of a kind repeats the same ones.
+Everything that the planners read stays; managed fields (but for who has set the aliases of a model), pod specs and the
+text of users' scripts go. Keys and short strings are interned, since every object of a kind repeats the same ones.
 """
 
 from __future__ import annotations
@@ -11,7 +11,17 @@ from collections.abc import Callable
 from typing import Any
 
 from trainyard.contract import MAX_REQUIREMENTS_BYTES
-from trainyard_operator.api.names import DEPLOYMENT, JOB, NODE, NODE_CLAIM, POD, TRAINING_JOB, WORKLOAD, Kind
+from trainyard_operator.api.names import (
+    DEPLOYMENT,
+    JOB,
+    NODE,
+    NODE_CLAIM,
+    POD,
+    REGISTERED_MODEL,
+    TRAINING_JOB,
+    WORKLOAD,
+    Kind,
+)
 
 JsonObject = dict[str, Any]
 
@@ -84,6 +94,24 @@ def _requirements_file(run: JsonObject) -> object:
     return environment.get("requirements") if isinstance(environment, dict) and "jobName" not in run["status"] else None
 
 
+def _registered_model(obj: JsonObject) -> JsonObject:
+    owners = [_alias_owner(entry) for entry in obj["metadata"].get("managedFields") or ()]
+    known = [entry for entry in owners if entry is not None]
+    return {
+        "metadata": {**_metadata(obj["metadata"]), **({"managedFields": known} if known else {})},
+        **_whole(obj),
+    }
+
+
+def _alias_owner(entry: JsonObject) -> JsonObject | None:
+    """Return what an entry of the managed fields says of `spec.aliases`, or None where that is nothing."""
+    aliases = ((entry.get("fieldsV1") or {}).get("f:spec") or {}).get("f:aliases")
+    if aliases is None:
+        return None
+    about: JsonObject = {name: entry[name] for name in ("manager", "subresource", "time") if name in entry}
+    return {**about, "fieldsV1": {"f:spec": {"f:aliases": aliases}}}
+
+
 def _job(obj: JsonObject) -> JsonObject:
     suspended = bool((obj.get("spec") or {}).get("suspend"))
     return {**({"spec": {"suspend": True}} if suspended else {}), "status": obj.get("status") or {}}
@@ -133,6 +161,7 @@ def _without_heartbeat(condition: JsonObject) -> JsonObject:
 
 _CUTS: dict[str, Callable[[JsonObject], JsonObject]] = {
     TRAINING_JOB.plural: _training_job,
+    REGISTERED_MODEL.plural: _registered_model,
     JOB.plural: _job,
     POD.plural: _pod,
     NODE.plural: _node,

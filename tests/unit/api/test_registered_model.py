@@ -12,8 +12,12 @@ from trainyard_operator.api.registered_model import RegisteredModelSpec
 
 
 def test_every_field_is_read():
-    parsed = RegisteredModelSpec.parse({"modelName": "sklearn_mnist", "description": "Digits.", "tags": {"a": "b"}})
-    assert parsed == RegisteredModelSpec(model_name="sklearn_mnist", description="Digits.", tags={"a": "b"})
+    parsed = RegisteredModelSpec.parse(
+        {"modelName": "sklearn_mnist", "description": "Digits.", "tags": {"a": "b"}, "aliases": {"champion": 3}}
+    )
+    assert parsed == RegisteredModelSpec(
+        model_name="sklearn_mnist", description="Digits.", tags={"a": "b"}, aliases={"champion": 3}
+    )
 
 
 @pytest.mark.parametrize(
@@ -27,6 +31,21 @@ def test_every_field_is_read():
         pytest.param({"modelName": "a", "tags": []}, "spec.tags must be an object", id="tags as a list"),
         pytest.param(
             {"modelName": "a", "tags": {1: "b"}}, "spec.tags has the key 1, which is no text", id="number as key"
+        ),
+        *(
+            pytest.param({"modelName": "a", "aliases": aliases}, message, id=f"alias {name}")
+            for name, aliases, message in [
+                ("list", [], "spec.aliases must be an object"),
+                ("slash", {"a/b": 1}, "spec.aliases: the name is 'a/b': it must match"),
+                ("newline", {"a\n": 1}, "spec.aliases: the name is 'a\\n'"),
+                ("empty", {"": 1}, "spec.aliases: the name is ''"),
+                ("long", {"a" * 64: 1}, "spec.aliases: the name has 64 characters"),
+                ("latest", {"latest": 1}, "spec.aliases has the name 'latest', which means a version by itself"),
+                ("number", {"1.0": 1}, "spec.aliases has the name '1.0', which means a version by itself"),
+                ("text", {"a": "3"}, "spec.aliases.a must be a whole number"),
+                ("zero", {"a": 0}, "spec.aliases.a is 0: give a number from 1"),
+                ("null", {"a": None}, "spec.aliases.a names no version: give a version's number"),
+            ]
         ),
     ],
 )

@@ -18,6 +18,7 @@ from trainyard_operator.api import (
     inputs,
     metric_condition,
     names,
+    registered_model,
     source,
     training_job,
 )
@@ -36,7 +37,7 @@ from trainyard_operator.api.metric_condition import MetricCondition
 from trainyard_operator.api.registered_model import RegisteredModelSpec
 from trainyard_operator.api.source import ArchiveSpec, GitSpec, SourceSpec
 from trainyard_operator.api.training_job import ModelSpec, TrainingJobSpec
-from trainyard_operator.domain import cluster_nodes, cluster_status
+from trainyard_operator.domain import cluster_nodes, cluster_status, model_aliases
 from trainyard_operator.domain.registry import MAX_VERSIONS, version_key
 
 # A schema's leaf, a value for it, the attribute that gives it back, and what that is where it differs from the value.
@@ -157,6 +158,7 @@ REGISTERED_MODEL = [
     ("modelName", "iris", "model_name", "iris"),
     ("description", "Text.", "description", "Text."),
     ("tags{}", {"k": "v"}, "tags", {"k": "v"}),
+    ("aliases{}", {"champion": 3}, "aliases", {"champion": 3}),
 ]
 TABLES = {
     "trainingjobs": (
@@ -497,6 +499,13 @@ def node_at(plural, path):
             ("registeredmodels", "spec.description", "maxLength", fields.MAX_DESCRIPTION),
             ("registeredmodels", "spec.tags", "maxProperties", fields.MAX_TAGS),
             ("registeredmodels", "spec.tags{}", "maxLength", fields.MAX_TAG_VALUE),
+            ("registeredmodels", "spec.aliases", "maxProperties", registered_model.MAX_ALIASES),
+            ("registeredmodels", "spec.aliases{}", "maximum", registered_model.MAX_VERSION),
+            ("registeredmodels", "status.aliases", "maxProperties", registered_model.MAX_ALIASES),
+            ("registeredmodels", "status.refusedAliases", "maxProperties", registered_model.MAX_ALIASES),
+            ("registeredmodels", "status.aliasHistory", "maxItems", model_aliases.MAX_HISTORY),
+            ("registeredmodels", "status.aliasHistory[].alias", "maxLength", registered_model.MAX_ALIAS),
+            ("registeredmodels", "status.aliasHistory[].by", "maxLength", model_aliases.MAX_MANAGER),
             ("registeredmodels", "status.versions[].metrics", "maxProperties", MAX_METRICS),
         ]
     ],

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.runtime.fakes import job, meta, training_job
-from trainyard_operator.api.names import JOB, NODE, NODE_CLAIM, POD, TRAINING_JOB, WORKLOAD
+from trainyard_operator.api.names import JOB, NODE, NODE_CLAIM, POD, REGISTERED_MODEL, TRAINING_JOB, WORKLOAD
 from trainyard_operator.runtime.live import LiveRun, LiveRuns
 from trainyard_operator.runtime.slim import slim
 from trainyard_operator.runtime.store import Store
@@ -114,6 +114,29 @@ def test_scripts_are_kept_as_lengths_and_managed_fields_not_at_all():
     )
     assert kept["spec"] == {"source": {"inline": {"train.py": 3}}, "models": [{"name": "m"}]}
     assert "managedFields" not in kept["metadata"]
+
+
+def test_of_the_managed_fields_of_a_model_those_stay_that_say_who_has_set_its_aliases():
+    owners = [
+        {
+            "manager": "argocd",
+            "operation": "Apply",
+            "time": "t",
+            "fieldsV1": {"f:spec": {"f:aliases": {"f:champion": {}}, "f:description": {}}},
+        },
+        {"manager": "operator", "subresource": "status", "time": "t", "fieldsV1": {"f:status": {"f:aliases": {}}}},
+        {"manager": "kubectl", "time": "t", "fieldsV1": {"f:metadata": {}}},
+    ]
+    model = {"spec": {"aliases": {"champion": 1}}, "status": {}}
+    kept = {"manager": "argocd", "time": "t", "fieldsV1": {"f:spec": {"f:aliases": {"f:champion": {}}}}}
+    assert slim(REGISTERED_MODEL, {"metadata": meta(managedFields=owners), **model}) == {
+        "metadata": meta(managedFields=[kept]),
+        **model,
+    }
+    assert slim(REGISTERED_MODEL, {"metadata": meta(managedFields=owners[1:]), **model}) == {
+        "metadata": meta(),
+        **model,
+    }
 
 
 def test_slimming_leaves_the_object_that_it_is_given_alone():
