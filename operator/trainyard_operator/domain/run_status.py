@@ -190,9 +190,12 @@ def story(*, old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Event, ...
         words = f"Registered {', '.join(registered)}"
         events.append(Event(type="Normal", reason=Reason.MODEL_REGISTERED.value, message=words))
     told = old.get("heldModels") or ()
-    held = "; ".join(entry.get("message", "") for entry in new.get("heldModels") or () if entry not in told)
+    held = [entry for entry in new.get("heldModels") or () if entry not in told]
     if held:
-        events.append(Event(type="Normal", reason=Reason.CONDITION_NOT_MET.value, message=shorten(held)))
+        # A status that would be too large has the words in its condition alone.
+        words = "; ".join(entry["message"] for entry in held if "message" in entry)
+        words = words or (find(new, Type.MODEL_REGISTERED) or {}).get("message", "")
+        events.append(Event(type="Normal", reason=Reason.CONDITION_NOT_MET.value, message=shorten(words)))
     return tuple(events)
 
 

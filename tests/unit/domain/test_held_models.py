@@ -136,6 +136,16 @@ def test_a_condition_that_is_tightened_later_takes_no_version_back():
     assert registered(parent["status"])[0] == "True"
 
 
+def test_a_status_without_room_for_words_has_them_in_its_condition_and_event():
+    many = [digits(name=f"{number:02}" + "d" * 200, path=f"outputs/{'p' * 900}") for number in range(16)]
+    metrics = {"accuracy": 0.85, **{f"{number:02}" + "x" * 240: 1 for number in range(60)}}
+    plan, parent = step(training_job(models=many), ended(metrics=metrics))
+    assert all("message" not in entry for entry in parent["status"]["heldModels"])
+    (event,) = (event for event in plan.events if event.reason == "ConditionNotMet")
+    assert "asks for accuracy at least 0.9" in event.message
+    assert step(parent, view())[0].status is None
+
+
 def test_what_is_held_back_is_remembered_while_the_store_is_away():
     parent, seen = completed(digits(), metrics={"accuracy": 0.85})
     _, parent = step(parent, seen)

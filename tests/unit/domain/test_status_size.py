@@ -40,6 +40,16 @@ SITUATIONS = [
         id="a missing model among 5,000 long names",
     ),
     pytest.param(
+        {
+            "models": [
+                {"name": f"{n:02}" + "m" * 200, "path": f"outputs/{WIDE * 100}", "when": {"metric": WIDE, "atLeast": 1}}
+                for n in range(16)
+            ]
+        },
+        ended(metrics=names(64, wide=True)),
+        id="as many models held back as can be",
+    ),
+    pytest.param(
         {},
         ended(metrics=names(64, wide=True), tags={f"{n:02}" + WIDE * 126: WIDE * 256 for n in range(32)}),
         id="as many tags as can be",
