@@ -7,10 +7,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from devcluster.controlplane import ControlPlane
+from tests.perf.process import OperatorProcess
+from tests.support.lab import Lab
 from tests.support.objectstore import ObjectServer
+from trainyard_operator.kube.client import KubeClient
+from trainyard_operator.kube.connection import from_kubeconfig
+from trainyard_operator.storage.store import S3Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
 
@@ -29,3 +34,34 @@ def versitygw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectServer
     """An S3 server; see `ObjectServer` for `endpoint`, `keys.access`, `keys.secret` and `region`."""
     with ObjectServer(folder=tmp_path_factory.mktemp("versitygw")) as running:
         yield running
+
+
+@pytest.fixture
+async def lab(
+    control_plane: ControlPlane, versitygw: ObjectServer, request: pytest.FixtureRequest
+) -> AsyncIterator[Lab]:
+    """A namespace of one's own, for runs that are played and models that are real."""
+    store = await S3Store.open(
+        endpoint=versitygw.endpoint, region=versitygw.region, bucket="trainyard",
+        access_key=versitygw.keys.access, secret_key=versitygw.keys.secret,
+    )  # fmt: skip
+    await store.ensure_bucket()
+    connection = from_kubeconfig(control_plane.kubeconfig)
+    if not control_plane.kubectl("get", "namespace", "trainyard-system", "--ignore-not-found"):
+        control_plane.kubectl("create", "namespace", "trainyard-system")
+    async with connection.open_session() as session:
+        client = KubeClient(connection=connection, session=session)
+        yield Lab(control_plane, client, store, f"models-{abs(hash(request.node.name)) % 10**8}")
+    store.close()
+    # The next test's operator must not wait for a holder that is gone.
+    control_plane.kubectl("-n", "trainyard-system", "delete", "lease", "trainyard-operator", "--ignore-not-found")
+
+
+@pytest.fixture
+def operator(control_plane: ControlPlane, versitygw: ObjectServer, tmp_path: Path) -> Callable[[], OperatorProcess]:
+    """Makes operators as processes of their own, all with one log."""
+
+    def make() -> OperatorProcess:
+        return OperatorProcess(kubeconfig=control_plane.kubeconfig, log=tmp_path / "log", objects=versitygw)
+
+    return make
