@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from devcluster.images import Image
 
 RELEASE = "trainyard"
+SIGNING_SECRET = "trainyard-models-key"  # noqa: S105 - the name of one
 CHART = REPOSITORY / "helm" / "trainyard"
 ROLLOUT_SECONDS = 180
 
@@ -32,8 +33,8 @@ class Images:
 
 
 def values(images: Images) -> dict[str, str]:
-    """Point the chart's values at images that were imported and can be pulled from nowhere."""
-    found: dict[str, str] = {}
+    """Point the chart's values at images that were imported and can be pulled from nowhere, and have models signed."""
+    found = {"signing.secretName": SIGNING_SECRET}
     for prefix, image in (
         ("image", images.operator),
         ("trainer.image", images.trainer),

@@ -280,6 +280,12 @@ class Cluster:
             ),
             {
                 "apiVersion": "v1",
+                "kind": "Secret",
+                "metadata": {"name": chart.SIGNING_SECRET, "namespace": OPERATOR_NAMESPACE},
+                "stringData": {"key.pem": pki.pair(self._yard.machine, "models").read_text()},
+            },
+            {
+                "apiVersion": "v1",
                 "kind": "PersistentVolume",
                 "metadata": {"name": "object-store"},
                 "spec": {

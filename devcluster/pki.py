@@ -69,6 +69,14 @@ def create(folder: Path, subjects: tuple[Subject, ...]) -> Pki:
     return Pki(folder=folder)
 
 
+def pair(folder: Path, name: str) -> Path:
+    """Make a key pair ``NAME.key`` and ``NAME.pub`` in a folder where there is none; return the private one."""
+    path = folder / f"{name}.key"
+    if not (folder / f"{name}.pub").exists():
+        _write(folder, name, ec.generate_private_key(ec.SECP256R1()), None)
+    return path
+
+
 def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
     now = dt.datetime.now(tz=dt.UTC)
     return (

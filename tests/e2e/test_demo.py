@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import ast
+import base64
 import os
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 
+from devcluster.chart import SIGNING_SECRET
 from devcluster.layout import REPOSITORY
+from tests.e2e.bucket import BUCKET, Bucket
 from tests.e2e.yard import Yard
 
 pytestmark = pytest.mark.e2e
@@ -60,3 +65,28 @@ def test_the_demo_trains_measures_saves_and_registers_and_again_with_the_next_ve
         assert "outputs/sklearn_mnist_model.pkl" in demo.output.splitlines()
         assert demo.model == ["sklearn_mnist", f"sklearn_mnist:{number}", str(number)]
     assert [v["state"] for v in versions(yard)] == ["Ready"] * (before + 2)
+
+
+def test_the_demos_model_is_signed_with_the_clusters_key(yard: Yard, files: Bucket, tmp_path: Path):
+    if not versions(yard):
+        run_demo(yard)
+    version = versions(yard)[-1]
+    folder, model = version["uri"].removeprefix(f"s3://{BUCKET}/"), tmp_path / "model"
+    for key in files.keys(folder):
+        path = model / key.removeprefix(folder)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(files.bytes(key))
+    (tmp_path / "sig").write_bytes(files.bytes(version["signature"]["uri"].removeprefix(f"s3://{BUCKET}/")))
+    secret = base64.b64decode(yard.get("secret", SIGNING_SECRET, "-n", "trainyard-system")["data"]["key.pem"])
+    public = serialization.load_pem_private_key(secret, None).public_key()
+    pem = public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    (tmp_path / "models.pub").write_bytes(pem)
+    command = [sys.executable, "-m", "model_signing", "verify", "key", str(model), "--no-ignore-git-paths"]
+    command += ["--signature", str(tmp_path / "sig"), "--public_key", str(tmp_path / "models.pub")]
+
+    assert "succeeded" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    (model / ".github").mkdir()
+    (model / ".github" / "smuggled").write_text("x")
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert refused.returncode != 0
+    assert ".github/smuggled" in refused.stdout + refused.stderr

@@ -18,6 +18,7 @@ def test_the_embedded_cluster_never_pulls_what_was_imported():
     values = chart.values(images)
     assert values["image.repository"] == "localhost/o"
     assert values["trainer.image.tag"] == "0123"
+    assert values["signing.secretName"] == chart.SIGNING_SECRET
     assert {value for name, value in values.items() if name.endswith("pullPolicy")} == {"Never"}
 
 
