@@ -472,4 +472,16 @@ CASES = [
             (1, "latest-good", "latest"),
         )
     ),
+    Case(
+        kind=REGISTERED_MODEL,
+        path="spec.imports[].datastorePath",
+        good=registered_model(imports=[{"key": "a", "datastorePath": "models/iris/"}]),
+        bad=registered_model(imports=[{"key": "a", "datastorePath": "models/../iris"}]),
+    ),
+    Case(
+        kind=REGISTERED_MODEL,
+        path="spec.imports[].tags",
+        good=registered_model(imports=[{"key": "a", "datastorePath": "iris", "tags": {"a" * 128: ""}}]),
+        bad=registered_model(imports=[{"key": "a", "datastorePath": "iris", "tags": {"": "x"}}]),
+    ),
 ]

@@ -175,6 +175,14 @@ def _objects(node: JsonObject) -> st.SearchStrategy[JsonObject]:
         values = _values(node["additionalProperties"])
         least = node.get("minProperties", 0)
         return st.dictionaries(keys, values, min_size=least, max_size=min(node["maxProperties"], _MOST))
+    if "oneOf" in node:
+        choices = [name for choice in node["oneOf"] for name in choice["required"]]
+        rest = {name: child for name, child in node["properties"].items() if name not in choices}
+        parts = [
+            {"properties": {**rest, name: node["properties"][name]}, "required": [*node["required"], name]}
+            for name in choices
+        ]
+        return st.one_of(*map(_objects, parts))
     children = node.get("properties", {})
     always = {name for name, child in children.items() if name in node.get("required", ()) or "default" in child}
     return st.fixed_dictionaries(
@@ -319,4 +327,6 @@ def _obey_registered_model_rules(spec: JsonObject, data: st.DataObject) -> JsonO
         )
         numbers = st.integers(1, 6)
         spec["aliases"] = data.draw(st.dictionaries(names, numbers, max_size=_MOST), label="aliases")
+    for item in spec.get("imports", []):
+        item["datastorePath"] = data.draw(st.one_of(_PATHS, _PATHS.map(lambda path: path + "/")))
     return spec

@@ -254,6 +254,8 @@ class RegisteredModelCondition(Word):
         "AliasesSet",
         "True when every alias of `spec.aliases` means the version that it is to mean, and that one is Ready.",
     )
+    IMPORTED = "Imported", "True once each of `spec.imports` has its version; only on models that have imports."
+    PROMOTED = "Promoted", "True once the version that `spec.promoteFrom` names is here; only on models that name one."
 
 
 class RegisteredModelReason(Word):
@@ -275,6 +277,33 @@ class RegisteredModelReason(Word):
         "The version that an alias means was Ready and is so no longer; the alias stays until the spec names another.",
     )
     INVALID_SPEC = "InvalidSpec", "The spec says something that cannot work; the message names the field and the fix."
+    IMPORTED = "Imported", "Each of `spec.imports` has its version."
+    IMPORT_PENDING = "ImportPending", "The files of an import are being copied."
+    IMPORT_PATH_NOT_FOUND = (
+        "ImportPathNotFound",
+        "Nothing is at the path of an import yet; the message lists what there is. It is looked at again every 30 s.",
+    )
+    IMPORT_PATH_UNUSABLE = (
+        "ImportPathUnusable",
+        "What is at the path of an import cannot be a version: too many files, one that is too large, or a bad name.",
+    )
+    IMPORT_CHANGED = (
+        "ImportChanged",
+        "An import that has its version was changed; the version stays as it is, another one needs another key.",
+    )
+    IMPORT_FAILED = "ImportFailed", "The version of an import could not be made; the message says why."
+    PROMOTED = "Promoted", "The version that `spec.promoteFrom` names has its copy here."
+    PROMOTION_PENDING = "PromotionPending", "The files of the promoted version are being copied."
+    NOT_SHARED = (
+        "NotShared",
+        "The other namespace shares no such model with this one, whether it has one or not.",
+    )
+    SOURCE_NOT_FOUND = "SourceNotFound", "The model that is promoted from has no version of that number."
+    SOURCE_NOT_READY = "SourceNotReady", "The version that is to be promoted cannot be used, or not yet."
+    DIGEST_MISMATCH = "DigestMismatch", "The version that is to be promoted has another digest than the spec says."
+    PROMOTION_FAILED = "PromotionFailed", "The copy of the promoted version could not be made; the message says why."
+    REGISTRY_FULL = "RegistryFull", "The RegisteredModel has no room for one more version."
+    STORE_UNAVAILABLE = "StoreUnavailable", "The object store does not answer, or refuses; it is asked again."
 
 
 class VersionState(Word):

@@ -17,6 +17,13 @@ from trainyard_operator.api.fields import (
     read_text,
     read_whole,
 )
+from trainyard_operator.api.model_sources import (
+    ImportSpec,
+    PromotionSpec,
+    read_imports,
+    read_promotion,
+    read_shared_with,
+)
 from trainyard_operator.api.names import object_name
 
 if TYPE_CHECKING:
@@ -37,9 +44,12 @@ class RegisteredModelSpec:
     description: str | None
     tags: Mapping[str, str]
     aliases: Mapping[str, int]
+    imports: tuple[ImportSpec, ...] = ()
+    promote_from: PromotionSpec | None = None
+    shared_with: tuple[str, ...] = ()
 
     @classmethod
-    def parse(cls, spec: object, *, name: str | None = None) -> Self:
+    def parse(cls, spec: object, *, name: str | None = None, namespace: str | None = None) -> Self:
         """Return what `spec` means.
 
         Parameters
@@ -49,6 +59,8 @@ class RegisteredModelSpec:
         name
             The object's name. Where it is given, it must be the one that belongs to the model's name: two objects
             that speak of one model would give the same version numbers twice.
+        namespace
+            The object's namespace. Where it is given, nothing can be promoted from there.
 
         Raises
         ------
@@ -65,6 +77,9 @@ class RegisteredModelSpec:
             description=read_optional_text(fields.get("description"), "spec.description", at_most=MAX_DESCRIPTION),
             tags=read_tags(fields.get("tags"), "spec.tags"),
             aliases=_read_aliases(fields.get("aliases")),
+            imports=read_imports(fields.get("imports"), "spec.imports"),
+            promote_from=read_promotion(fields.get("promoteFrom"), "spec.promoteFrom", namespace=namespace),
+            shared_with=read_shared_with(fields.get("sharedWith"), "spec.sharedWith"),
         )
 
 

@@ -15,6 +15,7 @@ from trainyard_operator.api.registered_model import RegisteredModelSpec
 from trainyard_operator.domain.conditions import Condition, merge, shorten
 from trainyard_operator.domain.model_aliases import FIELDS as ALIAS_FIELDS
 from trainyard_operator.domain.model_aliases import plan_aliases
+from trainyard_operator.domain.model_sources import SourcesView, made_from, plan_sources
 from trainyard_operator.domain.plan import Event, Plan, VersionCopy
 
 JsonObject = dict[str, Any]
@@ -37,26 +38,38 @@ class ModelView:
     folder_uri: str  # where the versions' folders are, with a trailing slash
     sealed: Mapping[int, Sealed] = field(default_factory=dict)
     refused: Mapping[int, str] = field(default_factory=dict)
+    sources: SourcesView = field(default_factory=SourcesView)
 
 
 def plan_registered_model(parent: Mapping[str, Any], view: ModelView, now: datetime) -> Plan:
     """Return the next step of a model: copies for versions without a manifest, states for those that have one."""
     old: Mapping[str, Any] = parent.get("status") or {}
     try:
-        spec = RegisteredModelSpec.parse(parent["spec"], name=parent["metadata"]["name"])
+        spec = RegisteredModelSpec.parse(
+            parent["spec"], name=parent["metadata"]["name"], namespace=parent["metadata"].get("namespace")
+        )
     except SpecError as error:
         return _written(parent, old, dict(old), _condition(Reason.INVALID_SPEC, str(error)), now)
     versions = [_settle(entry, view) for entry in old.get("versions") or ()]
+    sources = plan_sources(parent=parent, spec=spec, versions=versions, view=view.sources)
+    if sources.register:
+        # A number changes the status: whatever else is to be written waits for the next look.
+        return Plan(register=sources.register)
     copies = tuple(
         VersionCopy(model_name=spec.model_name, version=entry["version"], entry=dict(entry))
         for entry in versions
-        if entry["state"] == VersionState.PENDING
+        if entry["state"] == VersionState.PENDING and entry["version"] not in sources.held
     )
     aliases = plan_aliases(parent=parent, wished=spec.aliases, versions=versions, now=now)
     kept = {name: value for name, value in old.items() if name not in ALIAS_FIELDS}
     status = {**kept, **({"versions": versions} if versions else {}), **aliases.status}
-    plan = _written(parent, old, status, _state(versions), now, others=aliases.conditions)
-    return Plan(copy=copies, status=plan.status, events=(*plan.events, *aliases.events))
+    plan = _written(parent, old, status, _state(versions), now, others=(*aliases.conditions, *sources.conditions))
+    return Plan(
+        copy=copies,
+        status=plan.status,
+        events=(*plan.events, *aliases.events, *sources.events),
+        requeue_after=sources.requeue_after,
+    )
 
 
 def _settle(entry: Mapping[str, Any], view: ModelView) -> JsonObject:
@@ -126,8 +139,7 @@ def _story(old: Mapping[str, Any], new: Mapping[str, Any], ready: Condition) -> 
         if state == before.get(entry["version"]):
             continue
         if state == VersionState.READY:
-            run = (entry.get("run") or {}).get("name", "")
-            words = f"{entry['id']} is ready: {entry['files']} file(s), {entry['bytes']} bytes, from run {run}"
+            words = f"{entry['id']} is ready: {entry['files']} file(s), {entry['bytes']} bytes, {made_from(entry)}"
             events.append(Event(type="Normal", reason=Reason.VERSION_READY.value, message=words))
         elif state == VersionState.FAILED:
             words = f"{entry['id']} could not be made: {entry.get('message', '')}"

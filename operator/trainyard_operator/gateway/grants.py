@@ -24,7 +24,6 @@ from trainyard.contract import (
 from trainyard_operator.api.inputs import InputSpec
 from trainyard_operator.gateway.errors import Refusal, forbidden
 from trainyard_operator.gateway.freezing import Freezer
-from trainyard_operator.gateway.listing import Found, Listing, UnusableNameError, find, top_level
 from trainyard_operator.gateway.ports import LiveBoard, RunRef, Sources
 from trainyard_operator.gateway.requests import (
     CheckpointRequest,
@@ -42,6 +41,7 @@ from trainyard_operator.gateway.wording import git_source, run_input
 from trainyard_operator.storage import layout
 from trainyard_operator.storage.checkpoints import latest_checkpoint, read_checkpoint
 from trainyard_operator.storage.errors import ManifestInvalid
+from trainyard_operator.storage.listing import Found, Listing, UnusableNameError, find, top_level
 from trainyard_operator.storage.runs import COMMIT, FrozenSource, keep_requirements
 from trainyard_operator.storage.store import ObjectStore
 

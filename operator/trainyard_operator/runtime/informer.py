@@ -28,6 +28,7 @@ from trainyard_operator.api.names import (
     WORKLOAD,
     Kind,
     cluster_of,
+    object_name,
     pool_name,
 )
 from trainyard_operator.api.reasons import Phase, TrainingJobCondition
@@ -141,6 +142,7 @@ def affected(change: Change, *, store: Store, book: QueueBook) -> Iterable[tuple
     elif change.kind == REGISTERED_MODEL:
         yield _key(REGISTERED_MODEL, change.object), 0.0
         yield from _runs_of_versions(change)
+        yield from _models_that_promote(change, store)
     elif change.kind in {JOB, WORKLOAD}:
         yield from _runs_of_jobs(change, store)
     elif change.kind == POD:
@@ -265,6 +267,36 @@ def _runs_of_versions(change: Change) -> Iterable[tuple[Key, float]]:
         name = (entry.get("run") or {}).get("name")
         if name and old.get(number) != new.get(number):
             yield Key(TRAINING_JOB.plural, namespace, name), 0.0
+
+
+def _models_that_promote(change: Change, store: Store) -> Iterable[tuple[Key, float]]:
+    """Yield the models of other namespaces that wait for a version of the changed one, or for the right to it."""
+    shared = _shared_with(change.old) | _shared_with(change.new)
+    if not shared or _offer(change.old) == _offer(change.new):
+        return
+    namespace, name = key_of(change.object)
+    for model in store.list(REGISTERED_MODEL):
+        if model["metadata"].get("namespace") not in shared:
+            continue
+        if _promotes_from(model) == (namespace, name):
+            yield _key(REGISTERED_MODEL, model), 0.0
+
+
+def _promotes_from(model: JsonObject) -> tuple[object, str] | None:
+    """Return namespace and name of the RegisteredModel that another one promotes from; its spec may be anything."""
+    wish = model["spec"].get("promoteFrom") if isinstance(model["spec"], dict) else None
+    return (wish.get("namespace"), object_name(str(wish.get("model")))) if isinstance(wish, dict) else None
+
+
+def _shared_with(model: JsonObject | None) -> set[str]:
+    names = model["spec"].get("sharedWith") if model and isinstance(model["spec"], dict) else None
+    return {name for name in names if isinstance(name, str)} if isinstance(names, list) else set()
+
+
+def _offer(model: JsonObject | None) -> tuple[object, ...]:
+    """Return what of a model matters to those that promote from it."""
+    states = {number: (entry.get("state"), entry.get("manifestSha256")) for number, entry in _versions(model).items()}
+    return _shared_with(model), states
 
 
 def _versions(model: JsonObject | None) -> dict[Any, JsonObject]:

@@ -37,4 +37,8 @@ class ManifestInvalid(Exception):
 
 
 class CopyRefused(Exception):
-    """A model version can never be made from what the run has saved; the message says why."""
+    """A model version can never be made from what there is; the message says why."""
+
+
+class NothingThere(CopyRefused):
+    """Nothing is at the path of an import; the message says what there is instead."""

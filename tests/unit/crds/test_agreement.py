@@ -17,6 +17,7 @@ from trainyard_operator.api import (
     input_cache,
     inputs,
     metric_condition,
+    model_sources,
     names,
     registered_model,
     source,
@@ -34,6 +35,7 @@ from trainyard_operator.api.environment import EnvironmentSpec, KeyReference
 from trainyard_operator.api.input_cache import InputCacheSpec
 from trainyard_operator.api.inputs import ClaimSpec, InputSpec, S3Spec
 from trainyard_operator.api.metric_condition import MetricCondition
+from trainyard_operator.api.model_sources import ImportSpec, PromotionSpec
 from trainyard_operator.api.registered_model import RegisteredModelSpec
 from trainyard_operator.api.source import ArchiveSpec, GitSpec, SourceSpec
 from trainyard_operator.api.training_job import ModelSpec, TrainingJobSpec
@@ -159,6 +161,17 @@ REGISTERED_MODEL = [
     ("description", "Text.", "description", "Text."),
     ("tags{}", {"k": "v"}, "tags", {"k": "v"}),
     ("aliases{}", {"champion": 3}, "aliases", {"champion": 3}),
+    ("imports[].key", "laptop-1", "imports.0.key", "laptop-1"),
+    ("imports[].datastorePath", "models/iris/", "imports.0.path", "models/iris/"),
+    ("imports[].sha256", "ab" * 32, "imports.0.sha256", "ab" * 32),
+    ("imports[].description", "Text.", "imports.0.description", "Text."),
+    ("imports[].tags{}", {"k": "v"}, "imports.0.tags", {"k": "v"}),
+    ("imports[].metrics{}", {"a": 0.5, "b": "NaN"}, "imports.0.metrics", {"a": 0.5, "b": "NaN"}),
+    ("promoteFrom.namespace", "staging", "promote_from.namespace", "staging"),
+    ("promoteFrom.model", "iris", "promote_from.model", "iris"),
+    ("promoteFrom.version", 3, "promote_from.version", 3),
+    ("promoteFrom.sha256", "ab" * 32, "promote_from.sha256", "ab" * 32),
+    ("sharedWith[]", ["prod"], "shared_with", ("prod",)),
 ]
 TABLES = {
     "trainingjobs": (
@@ -174,7 +187,7 @@ TABLES = {
         ComputeClusterSpec,
         [Toleration, NodeClassRef, EksSettings, AutoscalerSettings, InputCacheSpec],
     ),
-    "registeredmodels": (REGISTERED_MODEL, RegisteredModelSpec, []),
+    "registeredmodels": (REGISTERED_MODEL, RegisteredModelSpec, [ImportSpec, PromotionSpec]),
 }
 
 
@@ -507,6 +520,28 @@ def node_at(plural, path):
             ("registeredmodels", "status.aliasHistory[].alias", "maxLength", registered_model.MAX_ALIAS),
             ("registeredmodels", "status.aliasHistory[].by", "maxLength", model_aliases.MAX_MANAGER),
             ("registeredmodels", "status.versions[].metrics", "maxProperties", MAX_METRICS),
+            *(
+                ("registeredmodels", f"spec.{path}", keyword, expected)
+                for path, keyword, expected in [
+                    ("imports", "maxItems", model_sources.MAX_IMPORTS),
+                    ("imports[].key", "pattern", model_sources.IMPORT_KEY.pattern),
+                    ("imports[].key", "maxLength", model_sources.MAX_IMPORT_KEY),
+                    ("imports[].datastorePath", "maxLength", model_sources.MAX_IMPORT_PATH),
+                    ("imports[].sha256", "pattern", fields.SHA256.pattern),
+                    ("imports[].description", "maxLength", fields.MAX_DESCRIPTION),
+                    ("imports[].tags", "maxProperties", fields.MAX_TAGS),
+                    ("imports[].tags{}", "maxLength", fields.MAX_TAG_VALUE),
+                    ("imports[].metrics", "maxProperties", MAX_METRICS),
+                    ("promoteFrom.namespace", "pattern", model_sources.NAMESPACE.pattern),
+                    ("promoteFrom.namespace", "maxLength", model_sources.MAX_NAMESPACE),
+                    ("promoteFrom.model", "pattern", fields.MODEL_NAME.pattern),
+                    ("promoteFrom.model", "maxLength", fields.MAX_MODEL_NAME),
+                    ("promoteFrom.version", "maximum", model_sources.MAX_VERSION_NUMBER),
+                    ("promoteFrom.sha256", "pattern", fields.SHA256.pattern),
+                    ("sharedWith", "maxItems", model_sources.MAX_SHARED),
+                    ("sharedWith[]", "pattern", model_sources.NAMESPACE.pattern),
+                ]
+            ),
         ]
     ],
 )

@@ -21,7 +21,7 @@ NODES = [
 FREE_VALUES = {
     "trainingjobs": ["spec.parameters{}", "status.metrics{}"],
     "computeclusters": [],
-    "registeredmodels": ["status.versions[].metrics{}"],
+    "registeredmodels": ["spec.imports[].metrics{}", "status.versions[].metrics{}"],
 }
 RULES = [
     pytest.param(rule, id=f"{kind.plural}-{path}-{index}")

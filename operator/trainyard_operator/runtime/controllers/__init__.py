@@ -56,5 +56,5 @@ def build_controllers(  # noqa: PLR0913 - the composition root of the reconciler
             autoscalers=Autoscalers(client),
             pods=pods,
         ),
-        RegisteredModelController(objects=objects, memory=memory, bucket=bucket),
+        RegisteredModelController(store=store, objects=objects, memory=memory, bucket=bucket),
     )

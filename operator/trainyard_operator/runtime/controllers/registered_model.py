@@ -10,6 +10,8 @@ from trainyard_operator.api.reasons import VersionState
 from trainyard_operator.domain.plan import Plan
 from trainyard_operator.domain.registered_model import ModelView, Sealed, plan_registered_model
 from trainyard_operator.runtime.memory import Memory
+from trainyard_operator.runtime.model_sources import SourceObserver
+from trainyard_operator.runtime.store import Store
 from trainyard_operator.storage import layout
 from trainyard_operator.storage.errors import ManifestInvalid
 from trainyard_operator.storage.models import read_model_manifest
@@ -23,7 +25,8 @@ class RegisteredModelController:
 
     kind = REGISTERED_MODEL
 
-    def __init__(self, *, objects: ObjectStore, memory: Memory, bucket: str) -> None:
+    def __init__(self, *, store: Store, objects: ObjectStore, memory: Memory, bucket: str) -> None:
+        self._sources = SourceObserver(store=store, objects=objects)
         self._objects = objects
         self._memory = memory
         self._bucket = bucket
@@ -57,6 +60,7 @@ class RegisteredModelController:
             folder_uri=layout.uri(self._bucket, layout.models_prefix(meta["namespace"]) + f"{name}/"),
             sealed=sealed,
             refused=refused,
+            sources=await self._sources.observe(parent),
         )
 
     def plan(self, parent: JsonObject, view: ModelView, now: datetime) -> Plan:

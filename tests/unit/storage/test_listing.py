@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.storage.memory import MemoryStore
-from trainyard_operator.gateway.listing import UnusableNameError, find, top_level
+from trainyard_operator.storage.listing import UnusableNameError, find, top_level
 
 ROOT = "data/team-a/"
 OBJECTS = {
