@@ -319,3 +319,51 @@ async def test_the_words_of_a_build_wake_runs_that_wait_and_no_others(yard):
 async def test_the_pod_of_a_build_keeps_no_node_busy(yard):
     assert occupied({**of_build(), "spec": {"nodeName": "n1"}}) is None
     assert occupied(pod(node_name="n1")) == "n1"
+
+
+PROMOTING = {"promoteFrom": {"namespace": "lab", "model": "iris", "version": 1, "sha256": "d" * 64}}
+
+
+def offering(*, version=1, shared=("ns",), state="Ready", **status):
+    """Return the RegisteredModel `iris` of another namespace."""
+    return {
+        "metadata": {**meta("iris", version=version), "namespace": "lab", "uid": "iris"},
+        "spec": {"modelName": "iris", "sharedWith": shared if isinstance(shared, str) else list(shared)},
+        "status": {"versions": [{"version": 1, "state": state}], **status},
+    }
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "woken"),
+    [
+        pytest.param({"shared": ()}, {}, True, id="it is shared"),
+        pytest.param({}, {"shared": ()}, True, id="it is shared no more"),
+        pytest.param({"state": "Pending"}, {}, True, id="its version is ready"),
+        pytest.param({}, {"latestId": "iris:1"}, False, id="nothing that matters"),
+        pytest.param({"shared": ()}, {"shared": ("other",)}, False, id="it is shared with others"),
+        pytest.param({"shared": ()}, {"shared": "ns"}, False, id="what is shared is no list"),
+    ],
+)
+async def test_a_model_that_promotes_is_woken_by_what_its_source_offers(yard, before, after, woken):
+    yard.informer.take(REGISTERED_MODEL, {**model(), "spec": {"modelName": "m", **PROMOTING}})
+    yard.informer.take(REGISTERED_MODEL, offering(**before))
+    await yard.settled()
+    yard.informer.take(REGISTERED_MODEL, offering(version=2, **after))
+    assert (MODEL in await yard.said()) == woken
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        pytest.param({}, id="promotes-nothing"),
+        pytest.param({"promoteFrom": {**PROMOTING["promoteFrom"], "model": "Iris"}}, id="another-model"),
+        pytest.param({"promoteFrom": {**PROMOTING["promoteFrom"], "namespace": "ns"}}, id="another-namespace"),
+        pytest.param({"promoteFrom": [7]}, id="no-object"),
+        pytest.param("text", id="no-spec"),
+    ],
+)
+async def test_a_model_that_promotes_something_else_is_left_alone(yard, spec):
+    yard.informer.take(REGISTERED_MODEL, {**model(), "spec": spec})
+    await yard.settled()
+    yard.informer.take(REGISTERED_MODEL, offering())
+    assert MODEL not in await yard.said()
