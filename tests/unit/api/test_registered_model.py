@@ -55,6 +55,33 @@ def test_a_spec_that_cannot_work_is_refused_in_words_that_help(broken, message):
     assert message in str(caught.value)
 
 
+FROM = {"namespace": "lab", "model": "m", "version": 1, "sha256": "a" * 64}
+ONE = {"key": "k", "datastorePath": "p"}
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        pytest.param({"imports": [ONE, ONE]}, "spec.imports has the key 'k' twice", id="one key for two"),
+        pytest.param({"imports": [{"key": "k"}]}, "spec.imports[0].datastorePath must be text", id="no path"),
+        pytest.param({"imports": [ONE | {"datastorePath": "../x"}]}, "must stay inside", id="path that leads out"),
+        pytest.param({"imports": [ONE | {"datastorePath": "/x"}]}, "absolute path", id="absolute path"),
+        pytest.param({"imports": [ONE | {"key": "a/b"}]}, "spec.imports[0].key is 'a/b'", id="key with a slash"),
+        pytest.param({"imports": [ONE | {"metrics": {"a": "high"}}]}, "imports[0].metrics.a is 'high'", id="word as metric"),
+        pytest.param({"imports": [ONE | {"metrics": {"a": True}}]}, "imports[0].metrics.a is 'True'", id="flag as metric"),
+        pytest.param({"promoteFrom": FROM | {"version": None}}, "spec.promoteFrom.version is missing", id="no number"),
+        pytest.param({"promoteFrom": FROM | {"sha256": "A"}}, "spec.promoteFrom.sha256 is 'A'", id="no digest"),
+        pytest.param({"promoteFrom": FROM | {"namespace": "own"}}, "the model's own namespace", id="from itself"),
+        pytest.param({"promoteFrom": FROM | {"namespace": "a/b"}}, "promoteFrom.namespace is 'a/b'", id="two namespaces"),
+        pytest.param({"sharedWith": ["*"]}, "spec.sharedWith[0] is '*'", id="shared with all"),
+    ],
+)  # fmt: skip
+def test_a_source_that_cannot_work_is_refused_with_its_field(broken, message):
+    with pytest.raises(SpecError) as caught:
+        RegisteredModelSpec.parse({"modelName": "m", **broken}, namespace="own")
+    assert message in str(caught.value)
+
+
 def test_an_object_that_is_not_named_after_its_model_is_refused():
     with pytest.raises(SpecError, match="create it under the name sklearn-mnist-d1cf113a and delete this one"):
         RegisteredModelSpec.parse({"modelName": "sklearn_mnist"}, name="sklearn-mnist")
