@@ -115,8 +115,7 @@ def wish(key, path, **over):
     return {"key": key, "datastorePath": path, **over}
 
 
-@pytest.mark.usefixtures("operator")
-async def test_files_of_the_datastore_become_versions_once_they_are_there(yard):
+async def test_files_of_the_datastore_become_versions_once_they_are_there(yard, operator):
     for path in ("iris/model.skops", "iris/deep/notes.md", "iris-b/other", "iris.onnx"):
         await yard.upload(path)
     late, file, folder = wish("late", "new/model"), wish("file", "iris.onnx", sha256=SHA256), wish("folder", "iris")
@@ -126,7 +125,9 @@ async def test_files_of_the_datastore_become_versions_once_they_are_there(yard):
     words = condition(waiting, "Imported")["message"]
     assert "spec.imports[late].datastorePath: nothing is at 'new/model'" in words
     assert "iris-b/, iris.onnx, iris/" in words
+    await operator.settled()
     await yard.upload("new/model")
+    waiting = await find_one(yard.client, REGISTERED_MODEL, "m", namespace=yard.a)
     assert [(v["id"], v["key"]) for v in waiting["status"]["versions"]] == [
         ("m:1", "import/file"),
         ("m:2", "import/folder"),

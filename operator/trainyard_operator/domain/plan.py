@@ -36,7 +36,7 @@ class VersionRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class VersionCopy:
-    """Bytes to copy from a run's outputs into a version's folder; doing it twice changes nothing."""
+    """Bytes to copy into a version's folder from what its entry names; doing it twice changes nothing."""
 
     model_name: str
     version: int

@@ -170,7 +170,9 @@ class Executor:
                 if model is None:
                     model = await find_one(self._client, REGISTERED_MODEL, request.model, namespace=namespace)
                 if model is None:
-                    raise NotFound(f"RegisteredModel {namespace}/{request.model} was deleted while a run registers it")
+                    raise NotFound(
+                        f"RegisteredModel {namespace}/{request.model} was deleted while a version is registered"
+                    )
                 status = allocate(model=model, request=request, now=self._now())
                 if status is None:
                     return
