@@ -171,15 +171,31 @@ class S3Input(TypedDict):
 class RunInput(TypedDict):
     """One input: its files appear under `path`; those of a claim are there by being mounted.
 
-    `field` is where it stands in the spec, `limit` how many bytes it may have.
+    `field` is where it stands in the spec, `uri` what it is in one word, `limit` how many bytes it may have.
     """
 
     name: str
     path: str
     field: str
+    uri: str
     limit: NotRequired[int]
     s3: NotRequired[S3Input]
     claim: NotRequired[str]  # the folder below the claim's top
+
+
+class InputRecord(TypedDict):
+    """What a run was given as one of its inputs.
+
+    `sha256` is that of the listing: a line ``["path",bytes,"etag"]`` for each object in the order of the keys, in JSON
+    without spaces and in ASCII, ended by a newline, with the ETag as the store gives it but without quotes. A volume is
+    not listed.
+    """
+
+    name: str
+    uri: str
+    files: NotRequired[int]
+    bytes: NotRequired[int]
+    sha256: NotRequired[str]
 
 
 class PackGrant(TypedDict):
@@ -248,6 +264,7 @@ class RunDocument(TypedDict):
     source: SourceGrant
     inputs: list[RunInput]
     checkpoint: int | None  # the attempt whose checkpoint this one goes on from
+    inputRecords: NotRequired[list[InputRecord]]  # added by `prepare`, for the manifest
     environment: NotRequired[PackGrant]
     requirements: NotRequired[str]  # the file of the source that is read before the packages can be built
 
@@ -339,6 +356,7 @@ class RunManifest(TypedDict):
     outputs: list[OutputFile]
     warnings: list[str]
     environment: dict[str, str]
+    inputs: NotRequired[list[InputRecord]]
     # What the script said of itself; absent where it said nothing.
     tags: NotRequired[dict[str, str]]
     properties: NotRequired[dict[str, str]]

@@ -219,7 +219,10 @@ class FakeGateway:
         if op == "input":
             pages = self.inputs[request["name"]]
             number = int(request["after"] or 0)
-            files = [{"path": f["path"], "bytes": f["bytes"], "url": self.sign(f["key"])} for f in pages[number]]
+            files = [
+                {**{name: f[name] for name in ("path", "bytes", "etag") if name in f}, "url": self.sign(f["key"])}
+                for f in pages[number]
+            ]
             return {"files": files, "next": str(number + 1) if number + 1 < len(pages) else None}
         if op == "delete":
             return {"files": [{"path": path, "url": self.sign(path)} for path in request["paths"]]}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import itertools
+import json
 import os
 import ssl
 import threading
@@ -21,7 +23,7 @@ from trainyard_runner.foreign_store import ForeignStore, ForeignStoreError, read
 from trainyard_runner.mounted import await_secret
 
 if TYPE_CHECKING:
-    from trainyard.contract import FileGrant, RunInput
+    from trainyard.contract import FileGrant, InputRecord, RunInput
     from trainyard_runner.gateway import Clients
     from trainyard_runner.input_cache import InputCache
     from trainyard_runner.layout import Layout
@@ -66,8 +68,8 @@ class InputFetcher:
         self._lock = threading.Lock()
         self._progress = _Progress("")
 
-    def fetch(self, wanted: RunInput) -> None:
-        """Fetch all files of one input, or look whether its volume has the folder.
+    def fetch(self, wanted: RunInput) -> InputRecord:
+        """Fetch all files of one input, or look whether its volume has the folder; return what was there.
 
         Raises
         ------
@@ -81,9 +83,9 @@ class InputFetcher:
             folder.mkdir(parents=True, exist_ok=True)
             if "claim" in wanted:
                 self._check_claim(wanted, wanted["claim"])
-                return
+                return {"name": name, "uri": wanted["uri"]}
             self._parts.mkdir(parents=True, exist_ok=True)
-            self._fetch(wanted, folder)
+            record = self._fetch(wanted, folder)
             self._parts.rmdir()
             if self._cache is not None:
                 self._cache.close()
@@ -98,6 +100,7 @@ class InputFetcher:
             words = f"{error.strerror or error}: {error.filename}" if error.filename else str(error)
             reason = "DiskFull" if error.errno == errno.ENOSPC else "InputFailed"
             raise InputError(reason=reason, message=f"input {name!r} could not be written: {words}") from error
+        return record
 
     def _check_claim(self, wanted: RunInput, path: str) -> None:
         root = self._layout.claims / wanted["name"]
@@ -114,9 +117,10 @@ class InputFetcher:
             )
         self._say(f"input {wanted['name']!r} is mounted from a volume")
 
-    def _fetch(self, wanted: RunInput, folder: Path) -> None:
+    def _fetch(self, wanted: RunInput, folder: Path) -> InputRecord:
         lister, store = self._way(wanted)
         pages: list[_Page] = []
+        listing = hashlib.sha256()
         files = size = 0
         after: str | None = ""
         while after is not None:
@@ -124,6 +128,9 @@ class InputFetcher:
             found: list[FileGrant] = page["files"]
             files, size = files + len(found), size + sum(file["bytes"] for file in found)
             _check_size(wanted, files, size, more=page.get("next") is not None)
+            for file in found:
+                entry = [file["path"], file["bytes"], file.get("etag", "").strip('"')]
+                listing.update(json.dumps(entry, separators=(",", ":")).encode() + b"\n")
             pages.append(_Page(after, found if len(pages) < _KEPT_PAGES else None))
             after = page.get("next")
         self._progress = _Progress(wanted["name"], files=files, bytes=size)
@@ -131,6 +138,13 @@ class InputFetcher:
         for kept in pages:
             listed = kept.files if kept.files is not None else lister(kept.after)["files"]
             self._fetch_page(listed, folder, store=store, again=partial(_files, lister, kept.after))
+        return {
+            "name": wanted["name"],
+            "uri": wanted["uri"],
+            "files": files,
+            "bytes": size,
+            "sha256": listing.hexdigest(),
+        }
 
     def _way(self, wanted: RunInput) -> tuple[Lister, StoreClient]:
         if "s3" not in wanted:

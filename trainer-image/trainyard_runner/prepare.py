@@ -92,14 +92,15 @@ def _fetch(layout: Layout, environ: Mapping[str, str]) -> None:
     check_entry_script(layout.work, document["entryScript"])
     restore_packages(document, clients=clients, layout=layout)
     inputs = InputFetcher(clients=clients, layout=layout, say=words.say, cache=_cache(layout, environ))
+    records = []
     for wanted in document["inputs"]:
-        inputs.fetch(wanted)
+        records.append(inputs.fetch(wanted))
         tell(words.message)
     if document["checkpoint"] is not None:
         restored = restore(document["checkpoint"], layout.checkpoint, gateway=clients.gateway, store=clients.store)
         layout.restored.write_text(json.dumps(restored))
     # The script can read this file, and has no use for a way into the object store.
-    kept = {**document, "source": {**source, "url": ""}}
+    kept = {**document, "source": {**source, "url": ""}, "inputRecords": records}
     kept.pop("environment", None)
     layout.run_file.write_text(json.dumps(kept))
 

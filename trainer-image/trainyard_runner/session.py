@@ -169,6 +169,8 @@ class Session:
             manifest["image"] = ran["image"]
         if "environmentHash" in ran:
             manifest["environmentHash"] = ran["environmentHash"]
+        if run.get("inputRecords"):
+            manifest["inputs"] = run["inputRecords"]
         record = self._metrics.record
         if record.tags:
             manifest["tags"] = record.tags

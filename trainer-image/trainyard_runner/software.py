@@ -10,7 +10,10 @@ import re
 import sys
 from pathlib import Path
 
-LIBRARIES = ("scikit-learn", "numpy", "scipy", "joblib", "pandas", "torch", "xgboost", "lightgbm")
+LIBRARIES = (
+    *("scikit-learn", "numpy", "scipy", "joblib", "pandas", "skops", "onnx"),
+    *("torch", "tensorflow", "keras", "xgboost", "lightgbm", "catboost"),
+)
 _DIST_INFO = re.compile(r"(?P<name>[^-]+)-(?P<version>[^-]+)\.dist-info")
 _CONDA_PYTHON = re.compile(r"python-(?P<version>[^-]+)-[^-]+\.json")
 

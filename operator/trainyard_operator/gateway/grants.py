@@ -64,6 +64,7 @@ class Grants:
         """Return the document of a run; the first to ask freezes its source."""
         source = await self._freezer.source(run)
         checkpoint = await latest_checkpoint(self._store, run.namespace, run.uid, until=run.attempt)
+        datastore = self._store.uri(layout.data_prefix(run.namespace))
         document = RunDocument(
             name=run.name,
             namespace=run.namespace,
@@ -72,7 +73,10 @@ class Grants:
             entryScript=run.spec.entry_script,
             arguments=run.spec.argv,
             source=await self._source(run, source),
-            inputs=[run_input(entry, index, self._input_limit) for index, entry in enumerate(run.spec.inputs)],
+            inputs=[
+                run_input(entry, index, limit=self._input_limit, datastore=datastore)
+                for index, entry in enumerate(run.spec.inputs)
+            ],
             checkpoint=checkpoint,
         )
         if run.attempt == 0 and run.spec.environment.requirements is not None:

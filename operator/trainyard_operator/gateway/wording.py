@@ -15,9 +15,17 @@ def git_source(spec: GitSpec) -> GitSource:
     return source
 
 
-def run_input(spec: InputSpec, index: int, limit: int) -> RunInput:
-    """Return input number `index`; `limit` is how many bytes it may have where its spec does not say."""
-    found = RunInput(name=spec.name, path=spec.folder, field=f"spec.inputs[{index}]")
+def run_input(spec: InputSpec, index: int, *, limit: int, datastore: str) -> RunInput:
+    """Return input number `index`.
+
+    Parameters
+    ----------
+    limit
+        How many bytes it may have where its spec does not say.
+    datastore
+        Address of the namespace's datastore.
+    """
+    found = RunInput(name=spec.name, path=spec.folder, field=f"spec.inputs[{index}]", uri=_uri(spec, datastore))
     if spec.claim is not None:
         found["claim"] = spec.claim.path
         return found
@@ -25,6 +33,12 @@ def run_input(spec: InputSpec, index: int, limit: int) -> RunInput:
     if spec.s3 is not None:
         found["s3"] = _s3_input(spec.s3)
     return found
+
+
+def _uri(spec: InputSpec, datastore: str) -> str:
+    if spec.claim is not None:
+        return f"pvc://{spec.claim.name}/{spec.claim.path}"
+    return spec.s3.uri if spec.s3 is not None else datastore + (spec.path or "")
 
 
 def _s3_input(spec: S3Spec) -> S3Input:

@@ -10,8 +10,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from trainyard.contract import OutputFile
+from trainyard.contract import OutputFile, RunManifest
 from trainyard_operator.domain.model_sources import first_source
+from trainyard_operator.domain.provenance import provenance
 from trainyard_operator.storage import layout
 from trainyard_operator.storage.errors import CopyRefused, ManifestInvalid
 from trainyard_operator.storage.model_imports import read_import
@@ -62,7 +63,7 @@ class Origin:
     changed
         Whom a copy with other bytes contradicts, and what that means; reads on from "has other bytes than".
     inherited
-        What else the manifest says, taken over from another version's.
+        What else the manifest says, taken over from the run's manifest or from another version's.
     may_shrink
         Whether another look at the same origin may show fewer files.
     """
@@ -112,7 +113,8 @@ def select_files(outputs: Sequence[OutputFile], path: str) -> dict[str, OutputFi
 async def _from_run(store: ObjectStore, namespace: str, entry: Mapping[str, Any]) -> Origin:
     run = entry["run"]
     prefix = layout.attempt_prefix(namespace, run["uid"], run["attempt"])
-    files = select_files(await _outputs(store, namespace, entry), entry["path"])
+    manifest = await _run_manifest(store, namespace, entry)
+    files = select_files(manifest["outputs"], entry["path"])
     return Origin(
         files={
             name: SourceFile(key=prefix + file["path"], name=file["path"], bytes=file["bytes"], sha256=file["sha256"])
@@ -127,6 +129,7 @@ async def _from_run(store: ObjectStore, namespace: str, entry: Mapping[str, Any]
             }
         },
         changed="the run's manifest says: it was changed after the run",
+        inherited=provenance(manifest, files),
     )
 
 
@@ -172,7 +175,7 @@ async def _from_version(store: ObjectStore, _namespace: str, entry: Mapping[str,
     )
 
 
-async def _outputs(store: ObjectStore, namespace: str, entry: Mapping[str, Any]) -> list[OutputFile]:
+async def _run_manifest(store: ObjectStore, namespace: str, entry: Mapping[str, Any]) -> RunManifest:
     uid = entry["run"]["uid"]
     try:
         found = await read_run_manifest(store, namespace, uid, entry["run"]["attempt"])
@@ -183,7 +186,7 @@ async def _outputs(store: ObjectStore, namespace: str, entry: Mapping[str, Any])
     manifest, sha256 = found
     if entry.get("runManifestSha256") not in {None, sha256}:
         raise CopyRefused(f"the manifest of the run {uid} is not the one that the run ended with")
-    return manifest["outputs"]
+    return manifest
 
 
 def _some(outputs: Sequence[OutputFile]) -> str:

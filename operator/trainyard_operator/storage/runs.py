@@ -20,12 +20,14 @@ from trainyard.contract import (
     MAX_WARNINGS,
     OUTPUTS,
     RUN_MANIFEST_SCHEMA,
+    InputRecord,
     ModelWish,
     OutputFile,
     RunManifest,
     check_relative_path,
 )
 from trainyard.record import check_model, check_tags
+from trainyard_operator.api.inputs import MAX_INPUTS
 from trainyard_operator.domain.metrics import bounded
 from trainyard_operator.storage import layout
 from trainyard_operator.storage.erasure import erase
@@ -34,6 +36,9 @@ from trainyard_operator.storage.store import ObjectInfo, ObjectStore
 
 # Enough for 20,000 files with paths of some 600 bytes, and little enough to be held in memory.
 MAX_MANIFEST_BYTES = 16 << 20
+
+# Of an address of an input.
+MAX_INPUT_TEXT = 4096
 
 # Metadata of a frozen source, written together with it.
 COMMIT = "commit"
@@ -160,6 +165,14 @@ def _parse(body: bytes, uid: str) -> RunManifest:
         warnings=[_typed(text, str, "warnings") for text in warnings[:MAX_WARNINGS]],
         environment=_strings(document.get("environment", {}), "environment"),
     )
+    _add_what_was_said(manifest, document)
+    for name in ("sourceCommit", "imageDigest", "image", "environmentHash"):
+        if name in document:
+            manifest[name] = _typed(document[name], str, name)
+    return manifest
+
+
+def _add_what_was_said(manifest: RunManifest, document: dict[str, Any]) -> None:
     try:
         if "tags" in document:
             manifest["tags"] = check_tags(document["tags"], what="tags")
@@ -167,12 +180,10 @@ def _parse(body: bytes, uid: str) -> RunManifest:
             manifest["properties"] = check_tags(document["properties"], what="properties")
     except ValueError as error:
         raise _wrong(str(error)) from error
+    if "inputs" in document:
+        manifest["inputs"] = _inputs(document["inputs"])
     if "models" in document:
         manifest["models"] = _models(document["models"])
-    for name in ("sourceCommit", "imageDigest", "image", "environmentHash"):
-        if name in document:
-            manifest[name] = _typed(document[name], str, name)
-    return manifest
 
 
 def _outputs(value: object) -> list[OutputFile]:
@@ -198,6 +209,32 @@ def _outputs(value: object) -> list[OutputFile]:
             raise _wrong(f"{where} has no size or no SHA-256 in hex")
         files[path] = OutputFile(path=path, bytes=size, sha256=sha256)
     return list(files.values())
+
+
+def _inputs(value: object) -> list[InputRecord]:
+    entries = _typed(value, list, "inputs")
+    if len(entries) > MAX_INPUTS:
+        raise _wrong(f"inputs has {len(entries)} entries, more than {MAX_INPUTS}")
+    found = []
+    for index, entry in enumerate(entries):
+        where = f"inputs[{index}]"
+        entry = _typed(entry, dict, where)  # noqa: PLW2901
+        record = InputRecord(
+            name=_short(entry.get("name"), f"{where}.name"), uri=_short(entry.get("uri"), f"{where}.uri")
+        )
+        if "sha256" in entry:
+            record["files"] = _typed(entry.get("files"), int, f"{where}.files")
+            record["bytes"] = _typed(entry.get("bytes"), int, f"{where}.bytes")
+            record["sha256"] = _short(entry["sha256"], f"{where}.sha256")
+        found.append(record)
+    return found
+
+
+def _short(value: object, where: str) -> str:
+    text: str = _typed(value, str, where)
+    if len(text) > MAX_INPUT_TEXT:
+        raise _wrong(f"{where} has {len(text)} characters, more than {MAX_INPUT_TEXT}")
+    return text
 
 
 def _models(value: object) -> list[ModelWish]:

@@ -125,7 +125,15 @@ async def test_a_run_is_told_all_that_it_needs(world):
             "sha256": hashlib.sha256(body).hexdigest(),
             "bytes": len(body),
         },
-        "inputs": [{"name": "data", "path": "/inputs/data", "field": "spec.inputs[0]", "limit": INPUT_LIMIT}],
+        "inputs": [
+            {
+                "name": "data",
+                "path": "/inputs/data",
+                "field": "spec.inputs[0]",
+                "uri": f"s3://bucket/data/{NAMESPACE}/mnist",
+                "limit": INPUT_LIMIT,
+            }
+        ],
         "checkpoint": None,
     }
     assert b"print(1)" in gzip.decompress(body)
@@ -582,15 +590,16 @@ async def test_a_run_is_told_of_inputs_from_elsewhere_and_gets_no_address_for_th
     _, document = await world.grants(op="run")
     at = {"uri": "s3://bucket/a", "region": "us-east-1", "endpoint": "http://minio:9000", "secret": "keys"}
     assert document["inputs"] == [
-        {"name": "s3", "path": "/inputs/s3", "field": "spec.inputs[0]", "limit": 1024, "s3": at},
+        {"name": "s3", "path": "/inputs/s3", "field": "spec.inputs[0]", "uri": at["uri"], "limit": 1024, "s3": at},
         {
             "name": "public",
             "path": "/inputs/public",
             "field": "spec.inputs[1]",
+            "uri": "s3://open",
             "limit": INPUT_LIMIT,
             "s3": {"uri": "s3://open", "region": "us-east-1"},
         },
-        {"name": "pvc", "path": "/inputs/pvc", "field": "spec.inputs[2]", "claim": "a"},
+        {"name": "pvc", "path": "/inputs/pvc", "field": "spec.inputs[2]", "uri": "pvc://data/a", "claim": "a"},
     ]
     for name in ("s3", "pvc"):
         status, _ = await world.grants(op="input", name=name)

@@ -216,6 +216,7 @@ class Pod:
             "name": name,
             "path": str(self.layout.inputs / name),
             "field": f"spec.inputs[{len(gateway.run['inputs'])}]",
+            "uri": f"s3://trainyard/data/team-a/{name}/",
         }
         gateway.run["inputs"] = [*gateway.run["inputs"], wanted | more]
         return self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -123,6 +124,15 @@ def test_a_folder_of_a_bucket_arrives_whole_over_many_pages(fetch, s3):
     s3.objects = {f"set/{n}.bin": bytes([n]) * n for n in range(7)} | {"set/deep/ü +&%41.bin": b"d", "setx/other": b"o"}
     s3.objects |= {"set/": b"", "set/empty/": b""}
     assert fetch() == {f"{n}.bin": bytes([n]) * n for n in range(7)} | {"deep/ü +&%41.bin": b"d"}
+
+
+def test_what_a_bucket_gave_is_known_by_the_digest_of_its_listing(fetch, s3, pod):
+    s3.objects = {f"set/{n}": b"x" * n for n in range(5)}
+    fetch()
+    (record,) = json.loads(pod.layout.run_file.read_text())["inputRecords"]
+    listing = "".join(f'["{n}",{n},"{tag(f"set/{n}")}"]\n' for n in range(5))
+    assert record["sha256"] == hashlib.sha256(listing.encode()).hexdigest()
+    assert (record["files"], record["bytes"]) == (5, 10)
 
 
 @pytest.mark.parametrize("uri", ["s3://bucket/set", "s3://bucket/set/"])

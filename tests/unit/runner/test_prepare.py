@@ -49,6 +49,32 @@ def test_what_prepare_leaves_is_what_execute_runs(pod):
     assert pod.saved_log() == "works 1\n"
 
 
+def test_the_manifest_says_what_the_run_was_given_as_input(pod):
+    pod.serve_source(SOURCE)
+    pod.serve_input("data", [{"a.bin": b"a" * 300, "sub/b": b""}, {"ü": b"c"}])
+    etag = hashlib.md5(b"a" * 300).hexdigest()
+    pod.yard.gateway.inputs["data"][0][0]["etag"] = etag
+    assert pod.prepare() == 0
+    assert pod.execute() == 0
+    listing = f'["a.bin",300,"{etag}"]\n["sub/b",0,""]\n["\\u00fc",1,""]\n'
+    assert pod.manifest()["inputs"] == [
+        {
+            "name": "data",
+            "uri": "s3://trainyard/data/team-a/data/",
+            "files": 3,
+            "bytes": 301,
+            "sha256": hashlib.sha256(listing.encode()).hexdigest(),
+        }
+    ]
+
+
+def test_the_manifest_of_a_run_without_inputs_speaks_of_none(pod):
+    pod.serve_source(SOURCE)
+    assert pod.prepare() == 0
+    assert pod.execute() == 0
+    assert "inputs" not in pod.manifest()
+
+
 def test_the_log_of_prepare_is_saved_beside_that_of_the_script(pod):
     pod.serve_source(SOURCE)
     pod.serve_input("data", [{"a.bin": b"a"}])

@@ -97,11 +97,27 @@ async def test_a_version_has_its_files_and_a_manifest_that_says_where_they_are_f
         "metrics": {"accuracy": 0.9255},
         "tags": {"data": "mnist"},
         "createdTime": "2026-11-23T10:02:00Z",
+        "software": {"python": "3.11.2"},
         "files": [
             {"path": "a", "bytes": 1, "sha256": hashlib.sha256(b"a").hexdigest()},
             {"path": "deep/b", "bytes": 1, "sha256": hashlib.sha256(b"b").hexdigest()},
         ],
     }
+
+
+async def test_a_manifest_says_which_framework_environment_and_data_made_the_model():
+    said = {
+        "environment": {"python": "3.11.2", "scikit-learn": "1.9.1"},
+        "environmentHash": "e" * 64,
+        "inputs": [{"name": "data", "uri": "s3://b/data/", "files": 1, "bytes": 7, "sha256": "a" * 64}],
+    }
+    store = MemoryStore(saved_run(OUTPUTS, **said))
+    await copy(store, "outputs/model.pkl")
+    manifest, _ = await read_model_manifest(store, NAMESPACE, MODEL, 1)
+    assert manifest["framework"] == {"name": "scikit-learn", "version": "1.9.1"}
+    assert manifest["software"] == said["environment"]
+    assert manifest["environmentHash"] == said["environmentHash"]
+    assert manifest["inputs"] == said["inputs"]
 
 
 async def test_copying_twice_changes_nothing_and_copies_nothing():

@@ -123,6 +123,10 @@ json_values = st.recursive(
 SAID = {
     "tags": {"data": "mnist"},
     "properties": {"seed": "7"},
+    "inputs": [
+        {"name": "data", "uri": "s3://b/data/", "files": 2, "bytes": 7, "sha256": "a" * 64},
+        {"name": "volume", "uri": "pvc://claim/a"},
+    ],
     "models": [{"name": "m", "path": "outputs/m", "description": "best", "tags": {"a": "b"}}],
 }
 
@@ -142,6 +146,22 @@ async def test_what_ran_must_be_said_in_words(name):
 async def test_what_the_script_said_is_read_with_the_manifest():
     manifest, _ = await read(json.dumps(run_manifest({}) | SAID).encode())
     assert {name: manifest[name] for name in SAID} == SAID
+
+
+@pytest.mark.parametrize(
+    ("inputs", "said"),
+    [
+        pytest.param({}, "inputs must be a JSON array", id="no-list"),
+        pytest.param([{"name": "a", "uri": "b"}] * 17, "inputs has 17 entries", id="too-many"),
+        pytest.param([{"name": "a"}], "inputs[0].uri must be a JSON string", id="no-address"),
+        pytest.param([{"name": "a", "uri": "b" * 5000}], "inputs[0].uri has 5000 characters", id="long-address"),
+        pytest.param([{"name": "a", "uri": "b", "sha256": "c"}], "inputs[0].files must be", id="half-a-listing"),
+    ],
+)
+async def test_inputs_that_no_runner_writes_are_refused(inputs, said):
+    with pytest.raises(ManifestInvalid) as refusal:
+        await read(json.dumps(run_manifest({}) | {"inputs": inputs}).encode())
+    assert said in str(refusal.value)
 
 
 @given(field=st.sampled_from(sorted(run_manifest({}) | SAID)), value=json_values)
