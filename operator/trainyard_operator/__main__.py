@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from trainyard_operator import handlers  # isort: skip # noqa: F401 - before kopf: it keeps heavy clients out of memory
 import kopf
 
-from trainyard_operator.api.names import COMPUTE_CLUSTER, NODE_POOL, TRAINING_JOB, WORKLOAD, Kind
+from trainyard_operator.api.names import COMPUTE_CLUSTER, NODE_POOL, REGISTERED_MODEL, TRAINING_JOB, WORKLOAD, Kind
 from trainyard_operator.cloud.eks import EksApi
 from trainyard_operator.cloud.groups import PacedNodeGroups
 from trainyard_operator.domain import kueue
@@ -54,15 +54,17 @@ from trainyard_operator.runtime.queues import Queues
 from trainyard_operator.runtime.reconciler import Reconciler
 from trainyard_operator.runtime.resync import Drift, Resync
 from trainyard_operator.runtime.store import Store
+from trainyard_operator.runtime.verifier import Verifier
 from trainyard_operator.runtime.watched import PLANNED, POOLS, WATCHED, WORKLOADS, Watched
 from trainyard_operator.settings import Settings, SettingsError
 from trainyard_operator.storage.bucket import make_bucket
+from trainyard_operator.storage.model_verification import look_at_version
 from trainyard_operator.storage.models import copy_version
 from trainyard_operator.storage.runs import erase_run
 from trainyard_operator.storage.signatures import SocketSigner
 from trainyard_operator.storage.store import S3Store
 from trainyard_operator.telemetry.health import Health
-from trainyard_operator.telemetry.inventory import Gauge, gauges
+from trainyard_operator.telemetry.inventory import Gauge, gauges, model_gauges
 from trainyard_operator.telemetry.logs import complain, configure_logs
 from trainyard_operator.telemetry.metrics import Metrics
 from trainyard_operator.telemetry.server import serve_telemetry
@@ -209,6 +211,7 @@ class Process:
                     samples=lambda: {(kind,): depth for kind, depth in queues.depths().items()},
                 ),
                 *gauges(runs=partial(store.list, TRAINING_JOB), clusters=partial(store.list, COMPUTE_CLUSTER)),
+                *model_gauges(models=partial(store.list, REGISTERED_MODEL)),
             ]
         )
         book = QueueBook(
@@ -273,6 +276,13 @@ class Process:
 
     def _start_workers(self, parts: Parts, tls: ServerTls, group: asyncio.TaskGroup) -> None:
         settings = self._settings
+        verifier = Verifier(
+            inspections=parts.memory.inspections,
+            look=partial(look_at_version, parts.objects),
+            wake=parts.queues.add,
+            now=_now,
+        )
+        group.create_task(verifier.run(), name="verifier")
         executor = Executor(
             client=parts.client,
             store=parts.store,

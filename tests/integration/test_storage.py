@@ -7,6 +7,7 @@ import base64
 import hashlib
 import http.client
 import time
+import tracemalloc
 import uuid
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -85,6 +86,21 @@ async def test_an_object_comes_back_with_the_checksum_that_it_was_sent_with(stor
     assert (info.bytes, info.sha256) == (5, hashlib.sha256(body).hexdigest())
     assert await store.get("data/team-a/x", limit=5) == body
     assert await store.digest("data/team-a/x") == info
+
+
+async def test_a_large_object_is_read_again_without_being_held_in_memory(store):
+    body = bytes(range(256)) * (48 << 12)  # 48 MiB
+    await store.put("large", body)
+    tracemalloc.start()
+    try:
+        info = await store.reread("large")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (info.bytes, info.sha256) == (len(body), hashlib.sha256(body).hexdigest())
+    assert peak < 8 << 20
+    with pytest.raises(ObjectNotFound):
+        await store.reread("none")
 
 
 async def test_what_is_not_there_is_none(store):

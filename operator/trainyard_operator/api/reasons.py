@@ -264,6 +264,15 @@ class RegisteredModelReason(Word):
     VERSION_READY = "VersionReady", "The latest version's files and its manifest are in the object store."
     VERSION_PENDING = "VersionPending", "The latest version's files are being copied."
     VERSION_FAILED = "VersionFailed", "The latest version could not be made; its entry in `status.versions` says why."
+    VERSION_CORRUPTED = (
+        "VersionCorrupted",
+        "A verification found that the version's files are not what its manifest says; its entry names them.",
+    )
+    VERSION_MENDED = "VersionMended", "A version that was Corrupted has the bytes of its manifest again."
+    VERIFICATION_INTERRUPTED = (
+        "VerificationInterrupted",
+        "The object store does not let the operator verify versions; their states stay, and it is tried again.",
+    )
     NO_VERSIONS = "NoVersions", "Nothing has been registered under this name yet."
     ALIASES_SET = "AliasesSet", "Every alias means the version that `spec.aliases` says."
     ALIAS_MOVED = "AliasMoved", "An alias means another version now; the message says which, and which it meant before."
@@ -312,3 +321,4 @@ class VersionState(Word):
     PENDING = "Pending", "The number is taken and the files are being copied."
     READY = "Ready", "Files and manifest are complete and never change again."
     FAILED = "Failed", "This version has no usable files and never will; its number is not used again."
+    CORRUPTED = "Corrupted", "Files or manifest are not what they were; the message names them, none should be used."

@@ -36,6 +36,31 @@ MAX_VERSION: Final = 2**53 - 1
 _NUMBER = re.compile(r"[0-9.]+")
 
 
+MAX_REQUEST: Final = 256
+REQUEST: Final = re.compile(r"^[^\x00-\x1f\x7f]+$")
+MAX_EVERY_HOURS: Final = 8760
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerificationSpec:
+    """When the versions' files are compared with their manifests; 0 hours is no schedule."""
+
+    request: str | None = None
+    every_hours: int = 0
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        """Return what `spec.verification` means, and raise a `SpecError` if it cannot work."""
+        fields = read_object(value, "spec.verification")
+        hours, field = fields.get("everyHours"), "spec.verification.everyHours"
+        return cls(
+            request=read_optional_text(
+                fields.get("request"), "spec.verification.request", at_most=MAX_REQUEST, pattern=REQUEST
+            ),
+            every_hours=read_whole(hours, field, at_least=1, at_most=MAX_EVERY_HOURS, default=0),
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class RegisteredModelSpec:
     """What is said of a model as a whole; `aliases` are the numbers of the versions that names are to mean."""
@@ -47,6 +72,7 @@ class RegisteredModelSpec:
     imports: tuple[ImportSpec, ...] = ()
     promote_from: PromotionSpec | None = None
     shared_with: tuple[str, ...] = ()
+    verification: VerificationSpec = VerificationSpec()
 
     @classmethod
     def parse(cls, spec: object, *, name: str | None = None, namespace: str | None = None) -> Self:
@@ -80,6 +106,7 @@ class RegisteredModelSpec:
             imports=read_imports(fields.get("imports"), "spec.imports"),
             promote_from=read_promotion(fields.get("promoteFrom"), "spec.promoteFrom", namespace=namespace),
             shared_with=read_shared_with(fields.get("sharedWith"), "spec.sharedWith"),
+            verification=VerificationSpec.parse(fields.get("verification")),
         )
 
 

@@ -44,6 +44,32 @@ class VersionCopy:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Inspection:
+    """Versions of a model whose files are to be compared with their manifests, one after the other.
+
+    It goes on in the background; what it finds is seen at a later look. Of two with the same `sweep` and `after` the
+    second changes nothing.
+
+    Attributes
+    ----------
+    sweep
+        The verification that this is a part of.
+    after
+        The version that was looked at before these.
+    versions
+        Numbers, in their order, each with the SHA-256 that its manifest must have.
+    thorough
+        Whether every byte is read, also where the server keeps checksums of its own.
+    """
+
+    sweep: str
+    after: int
+    model_name: str
+    versions: tuple[tuple[int, str], ...]
+    thorough: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class Patch:
     """A merge patch (RFC 7386) of another object, or of the planned one beside its status."""
 
@@ -90,6 +116,12 @@ class Plan:
     register: tuple[VersionRequest, ...] = ()
     copy: tuple[VersionCopy, ...] = ()
     status: JsonObject | None = None
+    inspect: Inspection | None = None  # after the status, which says how far the ones before it came
     erase: bool = False  # all that the planned run has in the object store, after the status was written
     events: tuple[Event, ...] = ()
     requeue_after: float | None = None
+
+
+def soonest(*seconds: float | None) -> float | None:
+    """Return the least of some `requeue_after`, None where nothing is to be looked at again."""
+    return min((value for value in seconds if value is not None), default=None)

@@ -16,7 +16,9 @@ from trainyard_operator.domain.conditions import Condition, merge, shorten
 from trainyard_operator.domain.model_aliases import FIELDS as ALIAS_FIELDS
 from trainyard_operator.domain.model_aliases import plan_aliases
 from trainyard_operator.domain.model_sources import SourcesView, made_from, plan_sources
-from trainyard_operator.domain.plan import Event, Plan, VersionCopy
+from trainyard_operator.domain.model_verification import FIELDS as VERIFICATION_FIELDS
+from trainyard_operator.domain.model_verification import Findings, plan_verification
+from trainyard_operator.domain.plan import Event, Plan, VersionCopy, soonest
 
 JsonObject = dict[str, Any]
 
@@ -39,6 +41,7 @@ class ModelView:
     sealed: Mapping[int, Sealed] = field(default_factory=dict)
     refused: Mapping[int, str] = field(default_factory=dict)
     sources: SourcesView = field(default_factory=SourcesView)
+    findings: Findings | None = None  # of the verification that is going
 
 
 def plan_registered_model(parent: Mapping[str, Any], view: ModelView, now: datetime) -> Plan:
@@ -50,25 +53,35 @@ def plan_registered_model(parent: Mapping[str, Any], view: ModelView, now: datet
         )
     except SpecError as error:
         return _written(parent, old, dict(old), _condition(Reason.INVALID_SPEC, str(error)), now)
-    versions = [_settle(entry, view) for entry in old.get("versions") or ()]
-    sources = plan_sources(parent=parent, spec=spec, versions=versions, view=view.sources)
+    settled = [_settle(entry, view) for entry in old.get("versions") or ()]
+    sources = plan_sources(parent=parent, spec=spec, versions=settled, view=view.sources)
     if sources.register:
         # A number changes the status: whatever else is to be written waits for the next look.
         return Plan(register=sources.register)
+    checked = plan_verification(
+        spec=spec.verification,
+        model_name=spec.model_name,
+        old=old.get("verification"),
+        versions=settled,
+        findings=view.findings,
+        now=now,
+    )
+    versions = checked.versions
     copies = tuple(
         VersionCopy(model_name=spec.model_name, version=entry["version"], entry=dict(entry))
         for entry in versions
         if entry["state"] == VersionState.PENDING and entry["version"] not in sources.held
     )
     aliases = plan_aliases(parent=parent, wished=spec.aliases, versions=versions, now=now)
-    kept = {name: value for name, value in old.items() if name not in ALIAS_FIELDS}
-    status = {**kept, **({"versions": versions} if versions else {}), **aliases.status}
+    kept = {name: value for name, value in old.items() if name not in {*ALIAS_FIELDS, *VERIFICATION_FIELDS}}
+    status = {**kept, **({"versions": versions} if versions else {}), **aliases.status, **checked.status}
     plan = _written(parent, old, status, _state(versions), now, others=(*aliases.conditions, *sources.conditions))
     return Plan(
         copy=copies,
+        inspect=checked.inspect,
         status=plan.status,
-        events=(*plan.events, *aliases.events, *sources.events),
-        requeue_after=sources.requeue_after,
+        events=(*plan.events, *aliases.events, *sources.events, *checked.events),
+        requeue_after=soonest(sources.requeue_after, checked.requeue_after),
     )
 
 
@@ -102,6 +115,8 @@ def _state(versions: list[JsonObject]) -> Condition:
     latest = versions[-1]
     if latest["state"] == VersionState.READY:
         return _condition(Reason.VERSION_READY, f"{latest['id']} is ready")
+    if latest["state"] == VersionState.CORRUPTED:
+        return _condition(Reason.VERSION_CORRUPTED, f"{latest['id']} must not be used: {latest.get('message', '')}")
     if latest["state"] == VersionState.FAILED:
         return _condition(Reason.VERSION_FAILED, f"{latest['id']} could not be made: {latest.get('message', '')}")
     return _condition(Reason.VERSION_PENDING, f"the files of {latest['id']} are being copied")
@@ -138,12 +153,18 @@ def _story(old: Mapping[str, Any], new: Mapping[str, Any], ready: Condition) -> 
         state = entry["state"]
         if state == before.get(entry["version"]):
             continue
-        if state == VersionState.READY:
+        if state == VersionState.READY and before.get(entry["version"]) == VersionState.CORRUPTED:
+            words = f"{entry['id']} has the bytes of its manifest again, and is ready"
+            events.append(Event(type="Normal", reason=Reason.VERSION_MENDED.value, message=words))
+        elif state == VersionState.READY:
             words = f"{entry['id']} is ready: {entry['files']} file(s), {entry['bytes']} bytes, {made_from(entry)}"
             events.append(Event(type="Normal", reason=Reason.VERSION_READY.value, message=words))
         elif state == VersionState.FAILED:
             words = f"{entry['id']} could not be made: {entry.get('message', '')}"
             events.append(Event(type="Warning", reason=Reason.VERSION_FAILED.value, message=words))
+        elif state == VersionState.CORRUPTED:
+            words = f"{entry['id']} must not be used: {entry.get('message', '')}"
+            events.append(Event(type="Warning", reason=Reason.VERSION_CORRUPTED.value, message=words))
     if ready.reason == Reason.INVALID_SPEC and not any(
         c.get("reason") == Reason.INVALID_SPEC for c in old.get("conditions") or ()
     ):

@@ -99,6 +99,9 @@ def registration(
         elif version["state"] == VersionState.FAILED:
             words = f"{version['id']} could not be made: {version.get('message', '')}"
             failure = failure or Failure(reason=Reason.MODEL_NOT_REGISTERED, message=words)
+        elif version["state"] == VersionState.CORRUPTED:
+            words = f"{version['id']} is not what it was registered as: {version.get('message', '')}"
+            failure = failure or Failure(reason=Reason.MODEL_NOT_REGISTERED, message=words)
         else:
             waiting.append(version["id"])
     return Registration(

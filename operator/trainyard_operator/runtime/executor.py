@@ -103,6 +103,8 @@ class Executor:
         copied = await asyncio.gather(*(self._copy_version(key, parent, wish) for wish in plan.copy))
         if plan.status is not None:
             await self._write_status(kind, parent, plan.status, key)
+        if plan.inspect is not None:
+            self._memory.inspections.ask(key, parent["metadata"]["uid"], plan.inspect)
         await self._tell(kind, parent, plan)
         if plan.erase:
             await self._erase_run(parent["metadata"])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from trainyard_operator.runtime.inspections import Inspections
+
 
 @dataclass(kw_only=True)
 class Memory:
@@ -14,3 +16,4 @@ class Memory:
 
     kept_data: dict[str, str] = field(default_factory=dict)
     refusals: dict[tuple[str, int], str] = field(default_factory=dict)
+    inspections: Inspections = field(default_factory=Inspections)

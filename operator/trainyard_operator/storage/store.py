@@ -97,6 +97,9 @@ class ObjectStore(Protocol):
     async def digest(self, key: str) -> ObjectInfo:
         """Return size and SHA-256 of an object, reading it where the store kept no checksum."""
 
+    async def reread(self, key: str) -> ObjectInfo:
+        """Return size and SHA-256 of an object's bytes, which are read whatever the store says of them."""
+
     async def list(self, prefix: str, *, after: str = "", limit: int = PAGE, delimiter: str = "") -> Page:
         """Return the objects below `prefix` whose keys sort after `after`."""
 
@@ -200,6 +203,10 @@ class S3Store:
         if info.sha256 is not None:
             return info
         return replace(await self._run_slow(self._hash, key), metadata=info.metadata)
+
+    async def reread(self, key: str) -> ObjectInfo:
+        """Return size and SHA-256 of an object's bytes, which are read whatever the store says of them."""
+        return await self._run_slow(self._hash, key)
 
     async def list(self, prefix: str, *, after: str = "", limit: int = PAGE, delimiter: str = "") -> Page:
         """Return the objects below `prefix` whose keys sort after `after`."""

@@ -14,6 +14,7 @@ JsonObject = Mapping[str, Any]
 Samples = Mapping[tuple[str, ...], float]
 
 CLUSTER_LABELS = ("cluster_namespace", "cluster")
+MODEL_LABELS = ("model_namespace", "model")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +103,22 @@ def gauges(*, runs: Callable[[], Iterable[JsonObject]], clusters: Callable[[], I
                 if "preemptions" in (_status(obj).get("usage") or {})
             },
         ),
+    ]
+
+
+def model_gauges(*, models: Callable[[], Iterable[JsonObject]]) -> list[Gauge]:
+    """Return what is counted of RegisteredModels, which are asked for at each scrape."""
+    return [
+        Gauge(
+            name="trainyard_corrupted_versions",
+            text="Versions of a RegisteredModel that a verification found Corrupted; models without any are left out",
+            labels=MODEL_LABELS,
+            samples=lambda: {
+                (obj["metadata"]["namespace"], str(obj["spec"].get("modelName"))): count
+                for obj in models()
+                if (count := sum(v.get("state") == "Corrupted" for v in _status(obj).get("versions") or ()))
+            },
+        )
     ]
 
 

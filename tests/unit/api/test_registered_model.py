@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from tests.support.schemas import specs
 from trainyard_operator.api.fields import SpecError
 from trainyard_operator.api.names import REGISTERED_MODEL, object_name
-from trainyard_operator.api.registered_model import RegisteredModelSpec
+from trainyard_operator.api.registered_model import RegisteredModelSpec, VerificationSpec
 
 
 def test_every_field_is_read():
@@ -80,6 +80,30 @@ def test_a_source_that_cannot_work_is_refused_with_its_field(broken, message):
     with pytest.raises(SpecError) as caught:
         RegisteredModelSpec.parse({"modelName": "m", **broken}, namespace="own")
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("verification", "expected"),
+    [
+        pytest.param(None, VerificationSpec(), id="absent"),
+        pytest.param({"everyHours": 8760}, VerificationSpec(every_hours=8760), id="once a year"),
+        pytest.param({"request": "é 1"}, VerificationSpec(request="é 1"), id="any text"),
+        pytest.param({"everyHours": 0}, "spec.verification.everyHours is 0: give a number from 1 to 8760", id="never"),
+        pytest.param({"everyHours": "1"}, "spec.verification.everyHours must be a whole number", id="text as hours"),
+        pytest.param({"request": ""}, "spec.verification.request is ''", id="empty request"),
+        pytest.param({"request": "a\nb"}, "spec.verification.request is 'a\\nb'", id="request of two lines"),
+        pytest.param({"request": 7}, "spec.verification.request must be text", id="number as request"),
+        pytest.param([], "spec.verification must be an object", id="list"),
+    ],
+)
+def test_verification_is_read_or_refused_with_its_field(verification, expected):
+    spec = {"modelName": "a", "verification": verification}
+    if isinstance(expected, VerificationSpec):
+        assert RegisteredModelSpec.parse(spec).verification == expected
+        return
+    with pytest.raises(SpecError) as caught:
+        RegisteredModelSpec.parse(spec)
+    assert expected in str(caught.value)
 
 
 def test_an_object_that_is_not_named_after_its_model_is_refused():

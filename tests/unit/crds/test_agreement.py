@@ -36,7 +36,7 @@ from trainyard_operator.api.input_cache import InputCacheSpec
 from trainyard_operator.api.inputs import ClaimSpec, InputSpec, S3Spec
 from trainyard_operator.api.metric_condition import MetricCondition
 from trainyard_operator.api.model_sources import ImportSpec, PromotionSpec
-from trainyard_operator.api.registered_model import RegisteredModelSpec
+from trainyard_operator.api.registered_model import RegisteredModelSpec, VerificationSpec
 from trainyard_operator.api.source import ArchiveSpec, GitSpec, SourceSpec
 from trainyard_operator.api.training_job import ModelSpec, TrainingJobSpec
 from trainyard_operator.domain import cluster_nodes, cluster_status, model_aliases
@@ -172,6 +172,8 @@ REGISTERED_MODEL = [
     ("promoteFrom.version", 3, "promote_from.version", 3),
     ("promoteFrom.sha256", "ab" * 32, "promote_from.sha256", "ab" * 32),
     ("sharedWith[]", ["prod"], "shared_with", ("prod",)),
+    ("verification.everyHours", 24, "verification.every_hours", 24),
+    ("verification.request", "2026-11-26", "verification.request", "2026-11-26"),
 ]
 TABLES = {
     "trainingjobs": (
@@ -187,7 +189,7 @@ TABLES = {
         ComputeClusterSpec,
         [Toleration, NodeClassRef, EksSettings, AutoscalerSettings, InputCacheSpec],
     ),
-    "registeredmodels": (REGISTERED_MODEL, RegisteredModelSpec, [ImportSpec, PromotionSpec]),
+    "registeredmodels": (REGISTERED_MODEL, RegisteredModelSpec, [ImportSpec, PromotionSpec, VerificationSpec]),
 }
 
 
@@ -511,6 +513,9 @@ def node_at(plural, path):
             ("registeredmodels", "spec.modelName", "maxLength", fields.MAX_MODEL_NAME),
             ("registeredmodels", "spec.description", "maxLength", fields.MAX_DESCRIPTION),
             ("registeredmodels", "spec.tags", "maxProperties", fields.MAX_TAGS),
+            ("registeredmodels", "spec.verification.request", "maxLength", registered_model.MAX_REQUEST),
+            ("registeredmodels", "spec.verification.request", "pattern", registered_model.REQUEST.pattern),
+            ("registeredmodels", "spec.verification.everyHours", "maximum", registered_model.MAX_EVERY_HOURS),
             ("registeredmodels", "spec.tags{}", "maxLength", fields.MAX_TAG_VALUE),
             ("registeredmodels", "spec.aliases", "maxProperties", registered_model.MAX_ALIASES),
             ("registeredmodels", "spec.aliases{}", "maximum", registered_model.MAX_VERSION),

@@ -41,6 +41,15 @@ def test_a_model_of_the_script_becomes_a_version_and_then_part_of_the_status():
     assert step(parent, view())[0].status is None
 
 
+def test_a_version_that_was_corrupted_before_the_run_could_tell_of_it_is_not_registered():
+    wrong = version(1, key=KEY, name="digits", state="Corrupted", message="m.pkl has other bytes")
+    known = {OBJECT: model(wrong, name="digits", object_name=OBJECT)}
+    _, parent = step(training_job(), ended("outputs/m.pkl", known=known))
+    failure = parent["status"]["failure"]
+    assert failure["reason"] == "ModelNotRegistered"
+    assert failure["message"] == "digits:1 is not what it was registered as: m.pkl has other bytes"
+
+
 def test_a_path_that_the_script_did_not_save_fails_the_run_and_lists_the_files():
     plan, parent = step(training_job(), ended("outputs/other.pkl"))
     assert plan.register == ()

@@ -10,7 +10,7 @@ import pytest
 
 from tests.unit.helm.chart import CHART, EVERYTHING, ROOT, render
 from trainyard_operator.gateway.metrics import GatewayMetrics
-from trainyard_operator.telemetry.inventory import gauges
+from trainyard_operator.telemetry.inventory import gauges, model_gauges
 from trainyard_operator.telemetry.metrics import Metrics
 
 RUNBOOKS = "https://wiki.example.com/runbooks"
@@ -25,6 +25,11 @@ CLUSTER = {
         "slots": {"total": 4, "used": 1},
         "usage": {"nodeSeconds": 50, "idleNodeSeconds": 20, "preemptions": 1, "asOf": "2026-01-01T00:00:00Z"},
     },
+}
+MODEL = {
+    "metadata": {"namespace": "ns", "name": "m-1"},
+    "spec": {"modelName": "M"},
+    "status": {"versions": [{"state": state} for state in ("Corrupted", "Ready", "Corrupted", "Failed")]},
 }
 RUN = {"metadata": {"namespace": "ns", "name": "r"}, "status": {"phase": "Running"}}
 
@@ -59,6 +64,7 @@ def exported():
     metrics = Metrics()
     GatewayMetrics(metrics.registry).observe(op="grants", code=200, seconds=0.1)
     metrics.count(gauges(runs=lambda: [RUN], clusters=lambda: [CLUSTER]))
+    metrics.count(model_gauges(models=lambda: [MODEL]))
     metrics.reconciled(kind="TrainingJob", result="Conflict", seconds=0.1, failed=True)
     metrics.called("GET", "Job", "200")
     metrics.heard("Job", "ADDED")
@@ -133,3 +139,13 @@ def test_clusters_are_counted_by_what_their_status_says():
     assert 'trainyard_cluster_runs{cluster="c",cluster_namespace="ns",state="pending"} 3.0' in text
     assert 'trainyard_cluster_node_seconds{cluster="c",cluster_namespace="ns",state="idle"} 20.0' in text
     assert "oldestPendingTime" not in text
+
+
+def test_corrupted_versions_are_counted_by_model_and_whole_models_are_left_out():
+    whole = {**MODEL, "spec": {"modelName": "whole"}, "status": {"versions": [{"state": "Ready"}]}}
+    metrics = Metrics()
+    metrics.count(model_gauges(models=lambda: [MODEL, whole, {**MODEL, "status": {}}]))
+    text = metrics.exposition().decode()
+
+    assert 'trainyard_corrupted_versions{model="M",model_namespace="ns"} 2.0' in text
+    assert "whole" not in text

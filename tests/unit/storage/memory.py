@@ -51,6 +51,12 @@ class MemoryStore:
             raise ObjectNotFound(f"there is no object {key}")
         return replace(self._info(key), sha256=hashlib.sha256(self.objects[key]).hexdigest())
 
+    async def reread(self, key: str) -> ObjectInfo:
+        self._called("reread", key)
+        if key not in self.objects:
+            raise ObjectNotFound(f"there is no object {key}")
+        return replace(self._info(key), sha256=hashlib.sha256(self.objects[key]).hexdigest())
+
     async def list(self, prefix: str, *, after: str = "", limit: int = PAGE, delimiter: str = "") -> Page:
         self._called("list", prefix)
         keys = sorted((k for k in self.objects if k.startswith(prefix) and k > after), key=str.encode)

@@ -61,6 +61,7 @@ class RegisteredModelController:
             sealed=sealed,
             refused=refused,
             sources=await self._sources.observe(parent),
+            findings=self._memory.inspections.findings.get(meta["uid"]),
         )
 
     def plan(self, parent: JsonObject, view: ModelView, now: datetime) -> Plan:
