@@ -54,10 +54,12 @@ from trainyard_operator.runtime.queues import Queues
 from trainyard_operator.runtime.reconciler import Reconciler
 from trainyard_operator.runtime.resync import Drift, Resync
 from trainyard_operator.runtime.store import Store
+from trainyard_operator.runtime.store_trust import find_trust, trust_gauge
 from trainyard_operator.runtime.verifier import Verifier
 from trainyard_operator.runtime.watched import PLANNED, POOLS, WATCHED, WORKLOADS, Watched
 from trainyard_operator.settings import Settings, SettingsError
 from trainyard_operator.storage.bucket import make_bucket
+from trainyard_operator.storage.model_survey import look_beyond
 from trainyard_operator.storage.model_verification import look_at_version
 from trainyard_operator.storage.models import copy_version
 from trainyard_operator.storage.runs import erase_run
@@ -177,6 +179,8 @@ class Process:
         async with asyncio.TaskGroup() as group:
             self._start_workers(parts, tls, group)
             group.create_task(self._resync(parts), name="resync")
+            probing = find_trust(objects=parts.objects, memory=parts.memory, changed=parts.informer.models_changed)
+            group.create_task(probing, name="probe-store")
             collecting = parts.environments.keep_collecting(unused_days=self._settings.environments_unused_days)
             group.create_task(collecting, name="collect-environments")
             missing = self._missing(parts)
@@ -214,6 +218,8 @@ class Process:
                 *model_gauges(models=partial(store.list, REGISTERED_MODEL)),
             ]
         )
+        memory = Memory()
+        self._metrics.count([trust_gauge(memory)])
         book = QueueBook(
             store=store,
             catalogue=settings.sizes,
@@ -232,7 +238,7 @@ class Process:
             informer=informer,
             book=book,
             resync=Resync(client=client, store=store, informer=informer),
-            memory=Memory(),
+            memory=memory,
             environments=open_environments(
                 store=store, objects=objects, settings=settings, changed=informer.environment_changed
             ),
@@ -293,6 +299,7 @@ class Process:
                 parts.objects,
                 signer=SocketSigner(settings.signer_socket) if settings.signer_socket else None,
             ),
+            beyond=partial(look_beyond, parts.objects),
             erase=partial(erase_run, parts.objects),
             groups=parts.groups,
             environments=parts.environments,

@@ -47,8 +47,8 @@ class Operator:
         self.informer = Informer(store=self.store, book=book, queues=queues)
         groups = PacedNodeGroups(EksApi(aws.connect), clock=lambda: self.seconds, patience=30)
         executor = Executor(
-            client=client, store=self.store, informer=self.informer, memory=Memory(), copy=None, erase=None, groups=groups,
-            environments=None, background=None, now=partial(datetime.now, UTC),
+            client=client, store=self.store, informer=self.informer, memory=Memory(), copy=None, beyond=None,
+            erase=None, groups=groups, environments=None, background=None, now=partial(datetime.now, UTC),
         )  # fmt: skip
         controller = ComputeClusterController(
             store=self.store, book=book, client=client, catalogue=CATALOGUE, karpenter=False, groups=groups,

@@ -15,6 +15,7 @@ from devcluster.controlplane import ControlPlane
 from tests.unit.runtime.fakes import FakeGroups
 from trainyard_operator.api.names import EVENT, JOB, LEASE, REGISTERED_MODEL, TRAINING_JOB, Kind
 from trainyard_operator.domain.plan import Event, Plan, VersionRequest
+from trainyard_operator.domain.registry import Beyond
 from trainyard_operator.handlers.login import register_login
 from trainyard_operator.handlers.watches import configure, register_watches
 from trainyard_operator.kube.client import KubeClient, path_of
@@ -63,9 +64,12 @@ class Yard:
         async def copy(*_):
             raise AssertionError("nothing is copied here")
 
+        async def beyond(*_):
+            return Beyond()
+
         return Executor(
-            client=self.client, store=store or self.store, informer=self.informer, memory=Memory(), copy=copy, erase=None,
-            groups=FakeGroups(), environments=None, background=None, now=now,
+            client=self.client, store=store or self.store, informer=self.informer, memory=Memory(), copy=copy,
+            beyond=beyond, erase=None, groups=FakeGroups(), environments=None, background=None, now=now,
         )  # fmt: skip
 
     async def run(self, name="one"):

@@ -28,6 +28,7 @@ from trainyard_operator.runtime.queues import Key, Queues
 from trainyard_operator.runtime.reconciler import Reconciler
 from trainyard_operator.runtime.store import Store
 from trainyard_operator.runtime.watched import PLANNED, WATCHED
+from trainyard_operator.storage.model_survey import look_beyond
 from trainyard_operator.storage.models import copy_version
 from trainyard_operator.storage.runs import erase_run
 from trainyard_operator.storage.store import S3Store
@@ -90,8 +91,9 @@ async def live(client: KubeClient, objects: S3Store, lifetime: Lifetime, *, now:
     )  # fmt: skip
     executor = Executor(
         client=mortal_client, store=store, informer=informer, memory=memory,
-        copy=partial(copy_version, mortal_objects), erase=partial(erase_run, mortal_objects), groups=FakeGroups(),
-        environments=environments, background=Background(at_once=4, wake=queues.add, patience=60), now=now,
+        copy=partial(copy_version, mortal_objects), beyond=partial(look_beyond, mortal_objects),
+        erase=partial(erase_run, mortal_objects), groups=FakeGroups(), environments=environments,
+        background=Background(at_once=4, wake=queues.add, patience=60), now=now,
     )  # fmt: skip
     pods = PodSettings(trainer_image="trainer:1", gateway_url="https://gateway:8443", gateway_ca="PEM")
     controllers = build_controllers(

@@ -256,6 +256,10 @@ class RegisteredModelCondition(Word):
     )
     IMPORTED = "Imported", "True once each of `spec.imports` has its version; only on models that have imports."
     PROMOTED = "Promoted", "True once the version that `spec.promoteFrom` names is here; only on models that name one."
+    STORE_TRUSTED = (
+        "StoreTrusted",
+        "Whether the object store keeps manifests from being written twice, as a probe at the operator's start found.",
+    )
 
 
 class RegisteredModelReason(Word):
@@ -272,6 +276,19 @@ class RegisteredModelReason(Word):
     VERIFICATION_INTERRUPTED = (
         "VerificationInterrupted",
         "The object store does not let the operator verify versions; their states stay, and it is tried again.",
+    )
+    STORE_FAILING = (
+        "StoreFailing",
+        "The object store does not do what the latest version needs; the message has its words. It is asked again.",
+    )
+    CONDITIONAL_WRITES = "ConditionalWrites", "The object store refuses to write an object that must not be there yet."
+    CONDITIONAL_WRITES_IGNORED = (
+        "ConditionalWritesIgnored",
+        "The object store, or a proxy before it, ignores `If-None-Match`: it would let a manifest be written over.",
+    )
+    CONDITIONAL_WRITES_REFUSED = (
+        "ConditionalWritesRefused",
+        "The object store does not know `If-None-Match` and refuses it: no version can be sealed in it.",
     )
     NO_VERSIONS = "NoVersions", "Nothing has been registered under this name yet."
     ALIASES_SET = "AliasesSet", "Every alias means the version that `spec.aliases` says."

@@ -45,14 +45,13 @@ class SourcesView:
     """What is known of the sources of versions that are still to be made.
 
     `found` and `problems` are of imports without a version, by their key; `models` are the RegisteredModels that are
-    promoted from, by namespace and model name, whoever owns them. `used` is the highest number that the object store
-    knows of this model; `unknown` says why that is not known, so that no number can be given.
+    promoted from, by namespace and model name, whoever owns them. `unknown` says why the object store does not tell which
+    numbers are used, so that none can be given.
     """
 
     found: frozenset[str] = frozenset()
     problems: Mapping[str, Problem] = field(default_factory=dict)
     models: Mapping[tuple[str, str], Mapping[str, Any] | None] = field(default_factory=dict)
-    used: int = 0
     unknown: str = ""
 
 
@@ -124,7 +123,7 @@ def plan_sources(
     waits = bool(held) or any(part.waits for part in parts)
     return SourcesPlan(
         register=tuple(
-            VersionRequest(model=parent["metadata"]["name"], key=r.key, entry=r.entry, used=view.used)
+            VersionRequest(model=parent["metadata"]["name"], key=r.key, entry=r.entry)
             for part in parts
             for r in part.requests
         ),

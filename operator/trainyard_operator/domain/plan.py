@@ -31,7 +31,6 @@ class VersionRequest:
     model: str  # object name of the RegisteredModel
     key: str
     entry: JsonObject
-    used: int = 0  # the highest number that the object store knows of, from a RegisteredModel that was deleted
 
 
 @dataclass(frozen=True, kw_only=True)

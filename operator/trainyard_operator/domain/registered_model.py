@@ -19,8 +19,12 @@ from trainyard_operator.domain.model_sources import SourcesView, made_from, plan
 from trainyard_operator.domain.model_verification import FIELDS as VERIFICATION_FIELDS
 from trainyard_operator.domain.model_verification import Findings, plan_verification
 from trainyard_operator.domain.plan import Event, Plan, VersionCopy, soonest
+from trainyard_operator.domain.store_trust import Trust, trust_conditions
 
 JsonObject = dict[str, Any]
+
+# Reasons of the Ready condition that are an Event of their own, once.
+_TOLD = frozenset({Reason.INVALID_SPEC, Reason.STORE_FAILING})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +46,8 @@ class ModelView:
     refused: Mapping[int, str] = field(default_factory=dict)
     sources: SourcesView = field(default_factory=SourcesView)
     findings: Findings | None = None  # of the verification that is going
+    trouble: str = ""  # what the object store does not do, where pending versions wait for it
+    trust: Trust | None = None  # what is known of the object store; None where it has not been asked yet
 
 
 def plan_registered_model(parent: Mapping[str, Any], view: ModelView, now: datetime) -> Plan:
@@ -75,7 +81,8 @@ def plan_registered_model(parent: Mapping[str, Any], view: ModelView, now: datet
     aliases = plan_aliases(parent=parent, wished=spec.aliases, versions=versions, now=now)
     kept = {name: value for name, value in old.items() if name not in {*ALIAS_FIELDS, *VERIFICATION_FIELDS}}
     status = {**kept, **({"versions": versions} if versions else {}), **aliases.status, **checked.status}
-    plan = _written(parent, old, status, _state(versions), now, others=(*aliases.conditions, *sources.conditions))
+    others = (*aliases.conditions, *sources.conditions, *trust_conditions(old, view.trust))
+    plan = _written(parent, old, status, _state(versions, view.trouble), now, others=others)
     return Plan(
         copy=copies,
         inspect=checked.inspect,
@@ -109,7 +116,7 @@ def _signature(view: ModelView, number: int, key_sha256: str) -> JsonObject:
     return {"uri": f"{view.folder_uri}{number}.sig", "keySha256": key_sha256}
 
 
-def _state(versions: list[JsonObject]) -> Condition:
+def _state(versions: list[JsonObject], trouble: str) -> Condition:
     if not versions:
         return _condition(Reason.NO_VERSIONS, "nothing has been registered under this name yet")
     latest = versions[-1]
@@ -119,6 +126,9 @@ def _state(versions: list[JsonObject]) -> Condition:
         return _condition(Reason.VERSION_CORRUPTED, f"{latest['id']} must not be used: {latest.get('message', '')}")
     if latest["state"] == VersionState.FAILED:
         return _condition(Reason.VERSION_FAILED, f"{latest['id']} could not be made: {latest.get('message', '')}")
+    if trouble:
+        words = f"{latest['id']} waits for the object store, which is asked again and again: {trouble}"
+        return _condition(Reason.STORE_FAILING, words)
     return _condition(Reason.VERSION_PENDING, f"the files of {latest['id']} are being copied")
 
 
@@ -165,8 +175,6 @@ def _story(old: Mapping[str, Any], new: Mapping[str, Any], ready: Condition) -> 
         elif state == VersionState.CORRUPTED:
             words = f"{entry['id']} must not be used: {entry.get('message', '')}"
             events.append(Event(type="Warning", reason=Reason.VERSION_CORRUPTED.value, message=words))
-    if ready.reason == Reason.INVALID_SPEC and not any(
-        c.get("reason") == Reason.INVALID_SPEC for c in old.get("conditions") or ()
-    ):
+    if ready.reason in _TOLD and not any(c.get("reason") == ready.reason for c in old.get("conditions") or ()):
         events.append(Event(type="Warning", reason=ready.reason, message=ready.message))
     return tuple(events)

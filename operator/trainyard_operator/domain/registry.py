@@ -6,7 +6,8 @@ takes the next. The key makes asking idempotent, so that no crash between two st
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -18,6 +19,19 @@ from trainyard_operator.domain.plan import VersionRequest
 
 JsonObject = dict[str, Any]
 
+
+@dataclass(frozen=True, kw_only=True)
+class Beyond:
+    """What the object store holds of a model beyond the numbers that its status knows.
+
+    A status that was restored from an old backup, or was lost, does not know what it once gave away.
+    """
+
+    used: int = 0  # the highest number that has left anything
+    entries: tuple[JsonObject, ...] = ()  # of the versions that are whole, by number
+
+
+NOTHING = Beyond()
 MAX_VERSIONS = 1000
 # etcd takes 1.5 MiB an object; the spec, managed fields and one more entry need room beside the status.
 MAX_STATUS_BYTES = 1 << 20
@@ -48,14 +62,28 @@ def find_version(model: Mapping[str, Any] | None, key: str) -> Mapping[str, Any]
     return next((entry for entry in versions if entry.get("key") == key), None)
 
 
+def highest_number(model: Mapping[str, Any]) -> int:
+    """Return the highest version number that the status of a model knows of, 0 where there is none."""
+    status = model.get("status") or {}
+    return max([int(status.get("latestVersion") or 0), *(int(v["version"]) for v in status.get("versions") or ())])
+
+
 def is_full(model: Mapping[str, Any]) -> bool:
     """Return whether the status of a model has no room for one more version."""
     status = model.get("status") or {}
     return len(status.get("versions") or ()) >= MAX_VERSIONS or len(canonical_json(status)) > MAX_STATUS_BYTES
 
 
-def allocate(*, model: Mapping[str, Any], request: VersionRequest, now: datetime) -> JsonObject | None:
+def allocate(
+    *, model: Mapping[str, Any], request: VersionRequest, beyond: Beyond = NOTHING, now: datetime
+) -> JsonObject | None:
     """Return the model's status with the next version taken for `request`, or None if its key has one already.
+
+    Parameters
+    ----------
+    beyond
+        What the object store holds beyond `highest_number(model)`. Its versions become known again: if one of them
+        was made for the key, that is the one. No number that is there is given again.
 
     Raises
     ------
@@ -70,8 +98,12 @@ def allocate(*, model: Mapping[str, Any], request: VersionRequest, now: datetime
         raise RegistryFullError(
             f"{model['metadata']['name']} has {len(versions)} versions, its status has no room left"
         )
-    number = max([request.used, int(status.get("latestVersion") or 0), *(int(v["version"]) for v in versions)]) + 1
     name = model["spec"]["modelName"]
+    if any(entry["key"] == request.key for entry in beyond.entries):
+        number = max(beyond.used, highest_number(model))
+        back = that_fit(status, beyond.entries, key=request.key)
+        return {**status, "latestVersion": number, "latestId": f"{name}:{number}", "versions": [*versions, *back]}
+    number = max(beyond.used, highest_number(model)) + 1
     entry = {
         **request.entry,
         "version": number,
@@ -80,4 +112,18 @@ def allocate(*, model: Mapping[str, Any], request: VersionRequest, now: datetime
         "state": VersionState.PENDING.value,
         "createdTime": timestamp(now),
     }
+    versions += that_fit({**status, "versions": [*versions, entry]}, beyond.entries)
     return {**status, "latestVersion": number, "latestId": entry["id"], "versions": [*versions, entry]}
+
+
+def that_fit(status: JsonObject, entries: Sequence[JsonObject], *, key: str = "") -> list[JsonObject]:
+    """Return the entry of `key` and as many of the newest others as a status has room for, by number."""
+    places = MAX_VERSIONS - len(status.get("versions") or ())
+    room = MAX_STATUS_BYTES - len(canonical_json(status))
+    kept: list[JsonObject] = []
+    for entry in sorted(entries, key=lambda entry: (entry["key"] == key, entry["version"]), reverse=True):
+        room -= len(canonical_json(entry)) + 1
+        if room < 0 or len(kept) >= places:
+            break
+        kept.append(entry)
+    return sorted(kept, key=lambda entry: int(entry["version"]))

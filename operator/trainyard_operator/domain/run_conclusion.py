@@ -141,8 +141,7 @@ def _finalize(
 ) -> Plan:
     standing = replace(standing, models=models.entries)
     if models.waiting_for:
-        words = f"registering {', '.join(models.waiting_for)}"
-        standing = replace(standing, phase=Phase.FINALIZING, reason=Reason.REGISTERING_MODEL, message=words)
+        standing = replace(standing, phase=Phase.FINALIZING, reason=Reason.REGISTERING_MODEL, message=models.words)
     elif models.failure is not None:
         standing = _ended_badly(_marked(standing, models.failure, now), models.failure)
     else:

@@ -48,6 +48,13 @@ class Registration:
     register: tuple[VersionRequest, ...] = ()
     waiting_for: tuple[str, ...] = ()
     failure: Failure | None = None
+    trouble: str = ""
+
+    @property
+    def words(self) -> str:
+        """What is waited for, and what keeps it from coming."""
+        what = f"registering {', '.join(self.waiting_for)}"
+        return f"{what}; it is tried again: {self.trouble}" if self.trouble else what
 
 
 def registration(
@@ -111,6 +118,7 @@ def registration(
         register=tuple(register),
         waiting_for=tuple(waiting),
         failure=failure,
+        trouble=view.store_trouble,
     )
 
 
@@ -208,7 +216,6 @@ def _request(
     return VersionRequest(
         model=object_name(wish.name),
         key=version_key(run_uid=_uid(parent), model_name=wish.name, path=wish.path),
-        used=view.used_numbers.get(wish.name, 0),
         entry={
             "run": {"name": parent["metadata"]["name"], "uid": _uid(parent), "attempt": attempt},
             "path": wish.path,

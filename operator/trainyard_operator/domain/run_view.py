@@ -97,6 +97,6 @@ class RunView:
     source_commit: str | None = None
     saved: SavedRun | StoreTrouble | None = None
     models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by object name
-    used_numbers: Mapping[str, int] = field(default_factory=dict)  # by model name, where its object knows of none
+    store_trouble: str = ""  # why the last step of registering failed
     data: RunData | None = None  # looked at while the object is being deleted
     last_write: datetime | None = None  # of this object's status, by this process

@@ -311,8 +311,7 @@ def _register_later(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunV
     models = registration(parent=parent, spec=spec, view=view, saved=view.saved, image_digest=digest)
     missing = models.failure or refusal(models.held)
     if models.waiting_for and models.failure is None:
-        words = f"registering {', '.join(models.waiting_for)}"
-        missing = Failure(reason=Reason.REGISTERING_MODEL, message=words)
+        missing = Failure(reason=Reason.REGISTERING_MODEL, message=models.words)
     standing = replace(standing, models=models.entries, held=models.held, unregistered=missing)
     plan = written(parent, view, now, standing)
     return replace(plan, create=models.create, register=models.register)

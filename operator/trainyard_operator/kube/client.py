@@ -129,10 +129,13 @@ class KubeClient:
         answer = await self._send("discover", "GET", kind.kind, _root(kind))
         return any(entry.get("name") == kind.plural for entry in answer.get("resources") or ())
 
-    async def create(self, kind: Kind, obj: JsonObject, *, namespace: str | None = None) -> JsonObject:
-        """Create an object and return it as stored."""
+    async def create(
+        self, kind: Kind, obj: JsonObject, *, namespace: str | None = None, dry_run: bool = False
+    ) -> JsonObject:
+        """Create an object and return it as stored; with `dry_run` only as it would be stored."""
         where = namespace or obj["metadata"].get("namespace")
-        return await self._call("create", "POST", kind, namespace=where, body=obj)
+        query = {"dryRun": "All"} if dry_run else None
+        return await self._call("create", "POST", kind, namespace=where, query=query, body=obj)
 
     async def replace(self, kind: Kind, obj: JsonObject) -> JsonObject:
         """Replace an object whole, under the resourceVersion that it carries."""

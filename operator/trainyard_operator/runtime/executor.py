@@ -15,7 +15,7 @@ from trainyard_operator.api.names import DEPLOYMENT, ENVIRONMENT_LABEL, JOB, NOD
 from trainyard_operator.cloud.groups import NodeGroups
 from trainyard_operator.domain.environment_build import environment_of
 from trainyard_operator.domain.plan import Deletion, Patch, Plan, VersionCopy, VersionRequest
-from trainyard_operator.domain.registry import allocate
+from trainyard_operator.domain.registry import Beyond, allocate, find_version, highest_number
 from trainyard_operator.kube.client import Client, find_one
 from trainyard_operator.kube.errors import AlreadyExists, ApiError, Conflict, NotFound
 from trainyard_operator.runtime.background import Background
@@ -34,6 +34,8 @@ JsonObject = dict[str, Any]
 # namespace and uid of a run
 EraseRun = Callable[[str, str], Awaitable[None]]
 CopyVersion = Callable[[str, str, int, JsonObject], Awaitable[None]]
+# namespace, model name, the highest number that is known
+LookBeyond = Callable[[str, str, int], Awaitable[Beyond]]
 
 _ALLOCATION_ATTEMPTS = 20
 # A cluster that has grown lets in as many runs at once.
@@ -58,6 +60,7 @@ class Executor:
         informer: Informer,
         memory: Memory,
         copy: CopyVersion,
+        beyond: LookBeyond,
         erase: EraseRun,
         groups: NodeGroups,
         environments: EnvironmentBook,
@@ -69,6 +72,7 @@ class Executor:
         self._informer = informer
         self._memory = memory
         self._copy = copy
+        self._beyond = beyond
         self._erase = erase
         self._groups = groups
         self._environments = environments
@@ -87,6 +91,8 @@ class Executor:
         ApiError
             Where the API server refuses a step; those before it are done, those after it are not. Patches are one
             step, and all of them are tried.
+        StoreError
+            Where the object store refuses a step of a registration. The status is written all the same: it says so.
         """
         key = Key(kind.plural, parent["metadata"].get("namespace") or "", parent["metadata"]["name"])
         await self._patch_all(plan.patch, key)
@@ -98,9 +104,7 @@ class Executor:
             await self._environments.seal(plan.seal)
         if plan.call is not None:
             await self._groups.carry_out(plan.call)
-        for request in plan.register:
-            await self._register(key.namespace, request)
-        copied = await asyncio.gather(*(self._copy_version(key, parent, wish) for wish in plan.copy))
+        done, trouble = await self._registrations(key, parent, plan)
         if plan.status is not None:
             await self._write_status(kind, parent, plan.status, key)
         if plan.inspect is not None:
@@ -108,7 +112,32 @@ class Executor:
         await self._tell(kind, parent, plan)
         if plan.erase:
             await self._erase_run(parent["metadata"])
-        return all(copied)
+        if trouble is not None:
+            raise trouble
+        return done
+
+    async def _registrations(self, key: Key, parent: JsonObject, plan: Plan) -> tuple[bool, StoreError | None]:
+        """Take the numbers and make the copies of a plan; return whether all is done, and what the store did not do."""
+        outcomes: list[bool | BaseException] = []
+        for request in plan.register:
+            try:
+                await self._register(key.namespace, request)
+            except StoreError as error:
+                outcomes.append(error)
+        copies = (self._copy_version(key, parent, wish) for wish in plan.copy)
+        outcomes += await asyncio.gather(*copies, return_exceptions=True)
+        trouble: StoreError | None = None
+        for outcome in outcomes:
+            if isinstance(outcome, StoreError):
+                trouble = trouble or outcome
+            elif isinstance(outcome, BaseException):
+                raise outcome
+        uid, done = parent["metadata"].get("uid", ""), all(outcomes)
+        if trouble is not None:
+            self._memory.store_trouble[uid] = str(trouble)
+        elif done:
+            self._memory.store_trouble.pop(uid, None)
+        return done, trouble
 
     async def _tell(self, kind: Kind, parent: JsonObject, plan: Plan) -> None:
         for event in plan.events:
@@ -175,7 +204,14 @@ class Executor:
                     raise NotFound(
                         f"RegisteredModel {namespace}/{request.model} was deleted while a version is registered"
                     )
-                status = allocate(model=model, request=request, now=self._now())
+                if find_version(model, request.key) is not None:
+                    return
+                # The status may be an old one that came back: what was given away since then is in the store.
+                name, known = model["spec"]["modelName"], highest_number(model)
+                beyond = await self._beyond(namespace, name, known)
+                if beyond.used > known:
+                    log.warning("%s/%s: %s", namespace, request.model, _behind(name, known, beyond.used))
+                status = allocate(model=model, request=request, beyond=beyond, now=self._now())
                 if status is None:
                     return
                 try:
@@ -222,6 +258,11 @@ class Executor:
             kind, metadata["name"], patch, namespace=metadata.get("namespace"), resource_version=locked
         )
         self._informer.take(kind, answer, origin=key)
+
+
+def _behind(name: str, known: int, used: int) -> str:
+    what = f"the object store holds {name}:{used}, the status knows of no number above {known}"
+    return f"{what}: numbers go on after {used}, and the whole versions between are known again"
 
 
 def _is_build(child: JsonObject) -> bool:

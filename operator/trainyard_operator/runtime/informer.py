@@ -111,6 +111,11 @@ class Informer:
             ready = find(after, TrainingJobCondition.READY) or {}
             self._ended(after.get("phase", ""), ready.get("reason", ""))
 
+    def models_changed(self) -> None:
+        """Have every RegisteredModel looked at: something that concerns all of them has changed."""
+        for model in self._store.list(REGISTERED_MODEL):
+            self._queues.add(_key(REGISTERED_MODEL, model))
+
     def environment_changed(self, namespace: str, name: str) -> None:
         """Have the runs looked at that wait for the environment of this name."""
         for key in _runs_that_prepare(namespace, name, self._store):

@@ -19,10 +19,11 @@ from trainyard_operator.domain.model_sources import (
     shared_model,
     wished_sources,
 )
+from trainyard_operator.domain.registry import highest_number
 from trainyard_operator.runtime.store import Store
 from trainyard_operator.storage.errors import CopyRefused, NothingThere, StoreError
 from trainyard_operator.storage.model_imports import survey_import
-from trainyard_operator.storage.models import highest_version
+from trainyard_operator.storage.model_survey import look_beyond
 from trainyard_operator.storage.store import ObjectStore
 
 JsonObject = dict[str, Any]
@@ -51,13 +52,13 @@ class SourceObserver:
         }
         problems = await self._survey(meta["namespace"], missing)
         found = frozenset(wish.key for wish in missing) - problems.keys()
-        used, unknown = 0, ""
+        unknown = ""
         if found or self._may_promote(missing_promotion(spec, parent), models, meta["namespace"]):
             try:
-                used = await highest_version(self._objects, meta["namespace"], spec.model_name)
+                await look_beyond(self._objects, meta["namespace"], spec.model_name, highest_number(parent))
             except StoreError as error:
                 unknown = str(error)
-        return SourcesView(found=found, problems=problems, models=models, used=used, unknown=unknown)
+        return SourcesView(found=found, problems=problems, models=models, unknown=unknown)
 
     @staticmethod
     def _may_promote(

@@ -12,6 +12,8 @@ SOURCE = "source.tar.gz"
 REQUIREMENTS = "requirements.txt"
 SNAPSHOTS = "snapshots/"
 ENVIRONMENTS = "envs/"
+MODELS = "models/"
+PROBES = "probes/"
 _RECORD, _USE = ".json", ".used"
 
 
@@ -39,7 +41,7 @@ def runs_prefix(namespace: str) -> str:
 
 def models_prefix(namespace: str) -> str:
     """Return the prefix below which every model of the namespace has its folder."""
-    return f"models/{namespace}/"
+    return f"{MODELS}{namespace}/"
 
 
 def run_prefix(namespace: str, uid: str) -> str:
@@ -83,6 +85,11 @@ def model_manifest_key(namespace: str, model_name: str, version: int) -> str:
 def model_signature_key(namespace: str, model_name: str, version: int) -> str:
     """Return the key of a version's signature: beside its manifest."""
     return f"{models_prefix(namespace)}{model_name}/{version}.sig"
+
+
+def model_prefix(namespace: str, model_name: str) -> str:
+    """Return the prefix of all that there is of a model."""
+    return f"{models_prefix(namespace)}{model_name}/"
 
 
 def environment_prefix(namespace: str, digest: str) -> str:

@@ -12,13 +12,13 @@ from typing import Any
 
 from trainyard.contract import MODEL_MANIFEST_SCHEMA, canonical_json
 from trainyard_operator.storage import layout
-from trainyard_operator.storage.errors import CopyRefused, ManifestInvalid, ObjectNotFound
+from trainyard_operator.storage.errors import CopyRefused, ManifestInvalid, ObjectNotFound, StoreUnavailable
 from trainyard_operator.storage.model_manifest import read_model_manifest
 from trainyard_operator.storage.model_origins import Origin, SourceFile, find_origin
 from trainyard_operator.storage.signatures import Signer
 from trainyard_operator.storage.store import ObjectStore
 
-__all__ = ["CopyRefused", "copy_version", "highest_version", "model_manifest", "read_model_manifest"]
+__all__ = ["CopyRefused", "copy_version", "model_manifest", "read_model_manifest"]
 
 PARALLEL_COPIES = 4
 
@@ -76,21 +76,9 @@ async def copy_version(  # noqa: PLR0913 - a version's full name
         signed_by = signature.key_sha256
     body = canonical_json(model_manifest(namespace, model_name, version, entry, origin, signed_by=signed_by))
     key = layout.model_manifest_key(namespace, model_name, version)
-    if not await store.put(key, body, only_if_absent=True):
-        await _sealed(store, namespace, model_name, version, entry)
-
-
-async def highest_version(store: ObjectStore, namespace: str, model_name: str) -> int:
-    """Return the highest version number that has left anything in the object store, 0 where none has."""
-    prefix, after, highest = f"{layout.models_prefix(namespace)}{model_name}/", "", 0
-    while True:
-        page = await store.list(prefix, after=after, delimiter="/")
-        names = [*page.folders, *(info.key for info in page.objects)]
-        numbers = (name.removeprefix(prefix).split("/")[0].split(".")[0] for name in names)
-        highest = max([highest, *(int(number) for number in numbers if number.isdecimal())])
-        if not page.more:
-            return highest
-        after = max(names)
+    written = await store.put(key, body, only_if_absent=True)
+    if not written and not await _sealed(store, namespace, model_name, version, entry):
+        raise StoreUnavailable(f"{key}: the object store says that there is one already, and gives none back")
 
 
 def model_manifest(  # noqa: PLR0913 - a version's full name
@@ -115,6 +103,7 @@ def model_manifest(  # noqa: PLR0913 - a version's full name
         "version": version,
         "id": f"{model_name}:{version}",
         "key": entry["key"],
+        **{name: entry[name] for name in ("path", "description") if entry.get(name)},
         **origin.provenance,
         "createdTime": entry.get("createdTime"),
         **({"signature": {"keySha256": signed_by}} if signed_by else {}),

@@ -15,7 +15,7 @@ NAME = object_name("sklearn_mnist")
 DIGEST, OTHER = "d" * 64, "e" * 64
 PROMOTION = {"namespace": "lab", "model": "iris", "version": 2, "sha256": DIGEST}
 KEY = f"promoted/lab/iris/2/{DIGEST}"
-FOUND = SourcesView(found=frozenset({"one", "two"}), used=4)
+FOUND = SourcesView(found=frozenset({"one", "two"}))
 NOTHING = Problem(reason=Reason.IMPORT_PATH_NOT_FOUND, message="spec.imports[one].datastorePath: nothing is at 'x'")
 
 LOOKED_AT_AGAIN = {"ImportPathNotFound", "StoreUnavailable"}
@@ -73,7 +73,7 @@ def test_each_import_whose_files_are_there_asks_for_a_version_in_the_order_of_th
         wish("not"),
     ]
     after = plan(parent(version(1), imports=spec), FOUND)
-    assert [(r.model, r.key, r.used) for r in after.register] == [(NAME, "import/two", 4), (NAME, "import/one", 4)]
+    assert [(r.model, r.key) for r in after.register] == [(NAME, "import/two"), (NAME, "import/one")]
     assert [r.entry for r in after.register] == [
         {"import": {"key": "two", "datastorePath": "iris"}, "path": "iris", "tags": {"a": "b"}},
         {
@@ -163,9 +163,9 @@ def test_a_refusal_is_told_once_and_again_when_the_spec_was_changed():
 
 
 def test_a_shared_version_asks_for_a_copy_that_keeps_what_it_was_made_from():
-    after = plan(parent(promoteFrom=PROMOTION), offered(source(), used=7))
+    after = plan(parent(promoteFrom=PROMOTION), offered(source()))
     (request,) = after.register
-    assert (request.model, request.key, request.used) == (NAME, KEY, 7)
+    assert (request.model, request.key) == (NAME, KEY)
     assert request.entry == {
         "path": "outputs/m.pkl",
         "runManifestSha256": "f" * 64,

@@ -10,21 +10,25 @@ from tests.unit.domain.builders import NOW, model, version
 from trainyard_operator.api.names import object_name
 from trainyard_operator.domain.plan import VersionRequest
 from trainyard_operator.domain.registered_model import ModelView, Sealed, plan_registered_model
-from trainyard_operator.domain.registry import MAX_VERSIONS, RegistryFullError, allocate
+from trainyard_operator.domain.registry import MAX_VERSIONS, Beyond, RegistryFullError, allocate, that_fit
 
 NAME = object_name("sklearn_mnist")
 
 
-def request(key="run/m/p", **over):
+def request(key="run/m/p"):
     entry = {"run": {"name": "r", "uid": "u"}, "path": "p", "runManifestSha256": "0" * 64, "metrics": {}}
-    return VersionRequest(model=NAME, key=key, entry=entry, **over)
+    return VersionRequest(model=NAME, key=key, entry=entry)
+
+
+def take(parent, wish, **beyond):
+    return allocate(model=parent, request=wish, beyond=Beyond(**beyond), now=NOW)
 
 
 @given(st.lists(st.text(min_size=1), max_size=30))
 def test_every_distinct_wish_gets_the_next_number_and_a_repeated_one_gets_nothing_new(keys):
     parent = model()
     for key in keys:
-        status = allocate(model=parent, request=request(key), now=NOW)
+        status = take(parent, request(key))
         if status is not None:
             parent = {**parent, "status": status}
     versions = parent["status"].get("versions", [])
@@ -35,17 +39,17 @@ def test_every_distinct_wish_gets_the_next_number_and_a_repeated_one_gets_nothin
 def test_a_number_is_not_used_again_when_its_entry_is_gone():
     parent = model(version(1), version(2))
     parent["status"]["versions"].pop()
-    assert allocate(model=parent, request=request("new"), now=NOW)["latestVersion"] == 3
+    assert take(parent, request("new"))["latestVersion"] == 3
 
 
 def test_a_model_that_was_deleted_and_registered_again_goes_on_counting():
-    assert allocate(model=model(), request=request(used=7), now=NOW)["latestId"] == "sklearn_mnist:8"
+    assert take(model(), request(), used=7)["latestId"] == "sklearn_mnist:8"
 
 
 def test_a_full_registry_refuses_with_its_limit():
     parent = model(*[version(n, key=str(n)) for n in range(1, MAX_VERSIONS + 1)])
     with pytest.raises(RegistryFullError, match=str(MAX_VERSIONS)):
-        allocate(model=parent, request=request("new"), now=NOW)
+        take(parent, request("new"))
 
 
 def plan(parent, **seen):
@@ -83,3 +87,31 @@ def test_a_model_object_under_a_wrong_name_is_told_its_right_name():
     assert after.status["conditions"][0]["reason"] == "InvalidSpec"
     assert NAME in after.status["conditions"][0]["message"]
     assert after.copy == ()
+
+
+class TestAStatusThatIsBehindTheObjectStore:
+    """It came back from a backup that is older than its last versions."""
+
+    def test_the_next_number_is_behind_those_of_the_store_and_its_versions_are_known_again(self):
+        old = model(version(1, key="a"), version(2, key="b"))
+        status = take(old, request("new"), used=4, entries=(version(3, key="c"), version(4, key="d")))
+        assert [(v["version"], v["key"], v["state"]) for v in status["versions"]] == [
+            (1, "a", "Ready"), (2, "b", "Ready"), (3, "c", "Ready"), (4, "d", "Ready"), (5, "new", "Pending"),
+        ]  # fmt: skip
+        assert (status["latestVersion"], status["latestId"]) == (5, "sklearn_mnist:5")
+
+    def test_a_wish_whose_version_is_in_the_store_gets_that_one(self):
+        old = model(version(1, key="a"))
+        status = take(old, request("own"), used=3, entries=(version(2, key="own"), version(3, key="c")))
+        assert [(v["version"], v["key"]) for v in status["versions"]] == [(1, "a"), (2, "own"), (3, "c")]
+        assert status["latestVersion"] == 3
+
+    def test_a_number_with_files_and_no_manifest_is_not_given_again(self):
+        assert take(model(version(1, key="a")), request("new"), used=2)["latestVersion"] == 3
+
+    def test_what_has_no_room_stays_in_the_store_but_not_the_wished_one(self):
+        entries = [version(n, key=str(n)) for n in range(1, MAX_VERSIONS + 5)]
+        kept = that_fit({}, entries, key="2")
+        assert [v["version"] for v in kept] == [2, *range(6, MAX_VERSIONS + 5)]
+        large = [version(n, key=str(n), description="x" * 2048) for n in range(1, 900)]
+        assert 300 < len(that_fit({}, large)) < 500

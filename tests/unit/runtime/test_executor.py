@@ -11,6 +11,7 @@ from trainyard_operator.api.names import EVENT, JOB, NODE_CLAIM, REGISTERED_MODE
 from trainyard_operator.domain.environment_build import BuildSettings, build_environment_job
 from trainyard_operator.domain.job import PodSettings
 from trainyard_operator.domain.plan import Deletion, Event, Patch, Plan, Seal, VersionCopy, VersionRequest
+from trainyard_operator.domain.registry import Beyond
 from trainyard_operator.kube.errors import AlreadyExists, Conflict, Forbidden, Unavailable
 from trainyard_operator.providers.node_group import GroupAddress, GroupCall
 from trainyard_operator.runtime.background import Background
@@ -22,7 +23,7 @@ from trainyard_operator.runtime.queuebook import QueueBook
 from trainyard_operator.runtime.queues import Queues
 from trainyard_operator.runtime.store import Store
 from trainyard_operator.runtime.watched import PLANNED
-from trainyard_operator.storage.errors import CopyRefused, StoreUnavailable
+from trainyard_operator.storage.errors import CopyRefused, StoreDenied, StoreUnavailable
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -46,6 +47,9 @@ class Bench:
         self.memory = Memory()
         self.copies = []
         self.copy_error = None
+        self.there = Beyond()
+        self.looks = []
+        self.look_error = None
         self.erased = []
         self.erase_error = None
         self.groups = FakeGroups()
@@ -60,14 +64,21 @@ class Bench:
             store=self.store, book=QueueBook(store=self.store), queues=Queues(kinds=PLANNED, clock=FakeClock())
         )
         return Executor(
-            client=self.client, store=self.store, informer=informer, memory=self.memory, copy=self.copy, erase=self.erase,
-            groups=self.groups, environments=self.environments, background=Background(at_once=4, wake=lambda _key: None), now=lambda: NOW,
+            client=self.client, store=self.store, informer=informer, memory=self.memory, copy=self.copy,
+            beyond=self.beyond, erase=self.erase, groups=self.groups, environments=self.environments,
+            background=Background(at_once=4, wake=lambda _key: None), now=lambda: NOW,
         )  # fmt: skip
 
     async def copy(self, namespace, model, version, entry):
         if self.copy_error:
             raise self.copy_error
         self.copies.append((namespace, model, version, entry))
+
+    async def beyond(self, namespace, model, known):
+        self.looks.append((namespace, model, known))
+        if self.look_error:
+            raise self.look_error
+        return self.there
 
     async def erase(self, namespace, uid):
         if self.erase_error:
@@ -361,3 +372,32 @@ def test_an_event_of_a_long_name_and_message_fits():
     )
     assert len(event["metadata"]["name"]) <= 253
     assert len(event["message"]) <= 1024
+
+
+class TestRegistering:
+    async def test_the_store_is_asked_what_it_holds_beyond_the_status_that_is_written(self, bench):
+        bench.seed_model([{"version": 4, "key": "other", "id": "m:4"}])
+        bench.there = Beyond(used=6, entries=({"version": 6, "key": "lost", "id": "m:6"},))
+        await bench.run(Plan(register=(request(),)))
+        assert bench.looks == [("ns", "m", 4)]
+        (model,) = bench.client.of(REGISTERED_MODEL)
+        assert [v["version"] for v in model["status"]["versions"]] == [4, 6, 7]
+
+    async def test_a_version_that_is_known_costs_no_look(self, bench):
+        bench.seed_model([{"version": 1, "key": request().key, "id": "m:1"}])
+        await bench.run(Plan(register=(request(),)))
+        assert bench.looks == []
+
+    @pytest.mark.parametrize("step", ["copy", "look"])
+    async def test_a_store_that_refuses_is_remembered_and_the_status_is_written_all_the_same(self, bench, step):
+        bench.seed_model()
+        setattr(bench, f"{step}_error", StoreDenied("no"))
+        copies = (VersionCopy(model_name="m", version=1, entry={}),)
+        plan = Plan(register=(request(),), copy=copies, status={"phase": "Running"})
+        with pytest.raises(StoreDenied):
+            await bench.run(plan)
+        assert bench.memory.store_trouble == {"uid-one": "no"}
+        assert bench.client.of(TRAINING_JOB)[0]["status"] == {"phase": "Running"}
+        setattr(bench, f"{step}_error", None)
+        await bench.run(plan)
+        assert bench.memory.store_trouble == {}

@@ -59,13 +59,15 @@ class MemoryStore:
 
     async def list(self, prefix: str, *, after: str = "", limit: int = PAGE, delimiter: str = "") -> Page:
         self._called("list", prefix)
-        keys = sorted((k for k in self.objects if k.startswith(prefix) and k > after), key=str.encode)
-        folders: tuple[str, ...] = ()
+        keys = [k for k in self.objects if k.startswith(prefix) and k > after]
+        names = {k: k for k in keys}  # of a key, or of the folder that it is shown as; both count for the limit
         if delimiter:
             below = {k: k.removeprefix(prefix).partition(delimiter) for k in keys}
-            folders = tuple(sorted({prefix + name + delimiter for name, mark, _ in below.values() if mark}))
-            keys = [k for k in keys if not below[k][1]]
-        return Page(objects=tuple(self._info(k) for k in keys[:limit]), folders=folders, more=len(keys) > limit)
+            names = {k: prefix + name + mark for k, (name, mark, _) in below.items()}
+        shown = sorted(set(names.values()), key=str.encode)
+        objects = tuple(self._info(name) for name in shown[:limit] if names.get(name) == name)
+        folders = tuple(name for name in shown[:limit] if names.get(name) != name)
+        return Page(objects=objects, folders=folders, more=len(shown) > limit)
 
     async def delete(self, keys: Sequence[str]) -> None:
         for key in keys:

@@ -11,7 +11,7 @@ from tests.unit.storage.memory import MemoryStore
 from trainyard.contract import MODEL_MANIFEST_SCHEMA, OutputFile
 from trainyard_operator.storage.errors import CopyRefused, ManifestInvalid, StoreUnavailable
 from trainyard_operator.storage.model_origins import select_files
-from trainyard_operator.storage.models import copy_version, highest_version, read_model_manifest
+from trainyard_operator.storage.models import copy_version, read_model_manifest
 
 MODEL = "sklearn_mnist"
 ROOT = f"models/{NAMESPACE}/{MODEL}/"
@@ -45,24 +45,6 @@ def test_a_models_files_are_named_below_its_path(path, names):
 
 
 @pytest.mark.parametrize(
-    ("keys", "highest"),
-    [
-        pytest.param([], 0, id="nothing"),
-        pytest.param(["1/model.pkl", "1.manifest.json"], 1, id="one"),
-        pytest.param([f"{n}.manifest.json" for n in range(1, 12)], 11, id="by-number-not-by-name"),
-        pytest.param(["2.manifest.json", "7/half-copied"], 7, id="a-folder-without-its-manifest"),
-        pytest.param(["notes.txt", "x/1"], 0, id="what-is-no-version"),
-    ],
-)
-async def test_the_highest_number_is_that_of_anything_that_was_left(keys, highest):
-    store = MemoryStore()
-    neighbours = [f"models/{NAMESPACE}/{MODEL}_b/99.manifest.json", f"models/{NAMESPACE}/{MODEL[:-1]}/98/x"]
-    for key in [*neighbours, *(ROOT + key for key in keys)]:
-        await store.put(key, b"")
-    assert await highest_version(store, NAMESPACE, MODEL) == highest
-
-
-@pytest.mark.parametrize(
     ("outputs", "said"),
     [
         pytest.param(["outputs/a.txt", "outputs/b.txt"], "outputs/a.txt, outputs/b.txt", id="lists-what-there-is"),
@@ -91,6 +73,8 @@ async def test_a_version_has_its_files_and_a_manifest_that_says_where_they_are_f
         "version": 1,
         "id": "sklearn_mnist:1",
         "key": f"{UID}/sklearn_mnist/outputs/model",
+        "path": "outputs/model",
+        "description": None,
         "run": {"name": "mnist", "uid": UID, "attempt": 1, "manifestSha256": None},
         "sourceSha256": "ab" * 32,
         "imageDigest": "sha256:" + "cd" * 32,

@@ -13,7 +13,7 @@ from trainyard_operator.runtime.memory import Memory
 from trainyard_operator.runtime.model_sources import SourceObserver
 from trainyard_operator.runtime.store import Store
 from trainyard_operator.storage import layout
-from trainyard_operator.storage.errors import ManifestInvalid
+from trainyard_operator.storage.errors import ManifestInvalid, StoreError
 from trainyard_operator.storage.models import read_model_manifest
 from trainyard_operator.storage.store import ObjectStore
 
@@ -35,7 +35,7 @@ class RegisteredModelController:
         """Return what the object store says of the model's pending versions."""
         # A spec without a name is for the plan to answer; such a model has no folder.
         meta, name = parent["metadata"], str(parent["spec"].get("modelName"))
-        sealed, refused = {}, {}
+        sealed, refused, trouble = {}, {}, self._memory.store_trouble.get(meta.get("uid", ""), "")
         for entry in (parent.get("status") or {}).get("versions") or ():
             if entry["state"] != VersionState.PENDING:
                 continue
@@ -44,6 +44,9 @@ class RegisteredModelController:
                 found = await read_model_manifest(self._objects, meta["namespace"], name, number)
             except ManifestInvalid as error:
                 refused[number] = str(error)
+                continue
+            except StoreError as error:
+                trouble = str(error)
                 continue
             if found is not None:
                 manifest, sha256 = found
@@ -62,6 +65,8 @@ class RegisteredModelController:
             refused=refused,
             sources=await self._sources.observe(parent),
             findings=self._memory.inspections.findings.get(meta["uid"]),
+            trouble=trouble,
+            trust=self._memory.trust,
         )
 
     def plan(self, parent: JsonObject, view: ModelView, now: datetime) -> Plan:

@@ -54,7 +54,6 @@ from trainyard_operator.runtime.store import Store
 from trainyard_operator.storage import layout
 from trainyard_operator.storage.erasure import is_empty
 from trainyard_operator.storage.errors import ManifestInvalid, StoreError
-from trainyard_operator.storage.models import highest_version
 from trainyard_operator.storage.runs import read_run_manifest
 from trainyard_operator.storage.store import ObjectStore
 
@@ -107,8 +106,6 @@ class TrainingJobController:
         key = cluster_of(parent)
         cluster = self._store.get(COMPUTE_CLUSTER, *key) if key else None
         saved = await self._saved(parent, job, pods, attempt)
-        wished = _wished(spec, saved)
-        models = self._models(namespace, wished)
         return RunView(
             settings=self._settings,
             places=Places(run_uri=layout.uri(self._bucket, layout.run_prefix(namespace, uid))),
@@ -125,8 +122,8 @@ class TrainingJobController:
             source_sha256=live.source_sha256 if live else None,
             source_commit=live.source_commit if live else None,
             saved=saved,
-            models=models,
-            used_numbers=await self._used_numbers(namespace, wished, models) if isinstance(saved, SavedRun) else {},
+            models=self._models(namespace, _wished(spec, saved)),
+            store_trouble=self._memory.store_trouble.get(uid, ""),
             data=await self._data(meta),
             last_write=self._last_write.get(uid),
         )
@@ -195,13 +192,6 @@ class TrainingJobController:
     def _models(self, namespace: str, names: frozenset[str]) -> dict[str, JsonObject]:
         found = {object_name(name): self._store.get(REGISTERED_MODEL, namespace, object_name(name)) for name in names}
         return {name: model for name, model in found.items() if model is not None}
-
-    async def _used_numbers(
-        self, namespace: str, names: frozenset[str], models: Mapping[str, JsonObject]
-    ) -> dict[str, int]:
-        """Return what the store knows of models whose objects are new: they may not be the first of their name."""
-        new = {n for n in names if "latestVersion" not in (models.get(object_name(n), {}).get("status") or {})}
-        return {name: await highest_version(self._objects, namespace, name) for name in sorted(new)}
 
     def _repeated(self, parent: JsonObject, job: JsonObject | None) -> Repeated | NotYet | Failure | None:
         namespace = parent["metadata"]["namespace"]
