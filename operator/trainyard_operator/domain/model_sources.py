@@ -45,8 +45,8 @@ class SourcesView:
     """What is known of the sources of versions that are still to be made.
 
     `found` and `problems` are of imports without a version, by their key; `models` are the RegisteredModels that are
-    promoted from, by namespace and model name, whoever owns them. `unknown` says why the object store does not tell which
-    numbers are used, so that none can be given.
+    promoted from, by namespace and model name, whoever owns them. `unknown` says why the object store does not tell
+    which numbers are used, so that none can be given.
     """
 
     found: frozenset[str] = frozenset()

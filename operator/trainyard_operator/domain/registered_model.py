@@ -23,6 +23,8 @@ from trainyard_operator.domain.store_trust import Trust, trust_conditions
 
 JsonObject = dict[str, Any]
 
+# Until a store that did not answer is asked again.
+STORE_SECONDS = 5.0
 # Reasons of the Ready condition that are an Event of their own, once.
 _TOLD = frozenset({Reason.INVALID_SPEC, Reason.STORE_FAILING})
 
@@ -46,6 +48,7 @@ class ModelView:
     refused: Mapping[int, str] = field(default_factory=dict)
     sources: SourcesView = field(default_factory=SourcesView)
     findings: Findings | None = None  # of the verification that is going
+    answers: bool = True  # whether the object store said what it has
     trouble: str = ""  # what the object store does not do, where pending versions wait for it
     trust: Trust | None = None  # what is known of the object store; None where it has not been asked yet
 
@@ -76,7 +79,7 @@ def plan_registered_model(parent: Mapping[str, Any], view: ModelView, now: datet
     copies = tuple(
         VersionCopy(model_name=spec.model_name, version=entry["version"], entry=dict(entry))
         for entry in versions
-        if entry["state"] == VersionState.PENDING and entry["version"] not in sources.held
+        if entry["state"] == VersionState.PENDING and entry["version"] not in sources.held and view.answers
     )
     aliases = plan_aliases(parent=parent, wished=spec.aliases, versions=versions, now=now)
     kept = {name: value for name, value in old.items() if name not in {*ALIAS_FIELDS, *VERIFICATION_FIELDS}}
@@ -88,7 +91,7 @@ def plan_registered_model(parent: Mapping[str, Any], view: ModelView, now: datet
         inspect=checked.inspect,
         status=plan.status,
         events=(*plan.events, *aliases.events, *sources.events, *checked.events),
-        requeue_after=soonest(sources.requeue_after, checked.requeue_after),
+        requeue_after=soonest(sources.requeue_after, checked.requeue_after, None if view.answers else STORE_SECONDS),
     )
 
 

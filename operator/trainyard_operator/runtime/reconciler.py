@@ -19,7 +19,7 @@ from trainyard_operator.runtime.executor import Executor
 from trainyard_operator.runtime.queues import Key
 from trainyard_operator.runtime.store import Store
 from trainyard_operator.runtime.workqueue import QueueClosed, WorkQueue
-from trainyard_operator.storage.errors import StoreUnavailable
+from trainyard_operator.storage.errors import StoreError
 
 JsonObject = dict[str, Any]
 
@@ -30,7 +30,7 @@ STEP_SECONDS = 0.05
 # Part of the life beside others: the news that explain it are on their way already.
 _ORDINARY = (Conflict, NotFound)
 # What the world around does to everybody needs no traceback.
-_EXPECTED = (ApiError, StoreUnavailable, TimeoutError)
+_EXPECTED = (ApiError, StoreError, TimeoutError)
 
 log = logging.getLogger(__name__)
 

@@ -42,12 +42,20 @@ URL_SECONDS = 3600
 MAX_OBJECT_BYTES = 5 << 30
 
 CONNECT_SECONDS = 5
-READ_SECONDS = 20
+# Three attempts fit into the time that a reconcile may take to look around: who waits for the store is told why.
+READ_SECONDS = 15
 # A server-side copy answers once all bytes are copied.
 COPY_SECONDS = 900
 
 _TRANSIENT = frozenset(
-    {"SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable", "ConditionalRequestConflict"}
+    {
+        "SlowDown",
+        "RequestTimeout",
+        "InternalError",
+        "ServiceUnavailable",
+        "ConditionalRequestConflict",
+        "OperationAborted",
+    }
 )
 
 
@@ -387,6 +395,7 @@ def _clients(
 def _typed(key: str) -> Iterator[None]:
     """Turn what botocore raises into a `StoreError`."""
     from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError  # noqa: PLC0415
+    from botocore.parsers import ResponseParserError  # noqa: PLC0415
 
     try:
         yield
@@ -396,6 +405,8 @@ def _typed(key: str) -> Iterator[None]:
         raise StoreDenied("no keys for the object store: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY") from error
     except BotoCoreError as error:
         raise StoreUnavailable(f"the object store cannot be reached: {error}") from error
+    except ResponseParserError as error:  # of a proxy that has its own words, or an answer that was cut
+        raise StoreUnavailable(f"{key}: the answer of the object store cannot be read: {error}") from error
 
 
 def _translate(error: Any, key: str) -> Exception:

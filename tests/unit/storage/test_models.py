@@ -74,7 +74,6 @@ async def test_a_version_has_its_files_and_a_manifest_that_says_where_they_are_f
         "id": "sklearn_mnist:1",
         "key": f"{UID}/sklearn_mnist/outputs/model",
         "path": "outputs/model",
-        "description": None,
         "run": {"name": "mnist", "uid": UID, "attempt": 1, "manifestSha256": None},
         "sourceSha256": "ab" * 32,
         "imageDigest": "sha256:" + "cd" * 32,

@@ -35,7 +35,8 @@ class RegisteredModelController:
         """Return what the object store says of the model's pending versions."""
         # A spec without a name is for the plan to answer; such a model has no folder.
         meta, name = parent["metadata"], str(parent["spec"].get("modelName"))
-        sealed, refused, trouble = {}, {}, self._memory.store_trouble.get(meta.get("uid", ""), "")
+        sealed, refused, answers = {}, {}, True
+        trouble = self._memory.store_trouble.get(meta.get("uid", ""), "")
         for entry in (parent.get("status") or {}).get("versions") or ():
             if entry["state"] != VersionState.PENDING:
                 continue
@@ -46,8 +47,9 @@ class RegisteredModelController:
                 refused[number] = str(error)
                 continue
             except StoreError as error:
-                trouble = str(error)
-                continue
+                # What it does not say of one version it will not say of the next: the model's worker has others to see.
+                trouble, answers = str(error), False
+                break
             if found is not None:
                 manifest, sha256 = found
                 files = manifest["files"]
@@ -66,6 +68,7 @@ class RegisteredModelController:
             sources=await self._sources.observe(parent),
             findings=self._memory.inspections.findings.get(meta["uid"]),
             trouble=trouble,
+            answers=answers,
             trust=self._memory.trust,
         )
 
