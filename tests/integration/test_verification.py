@@ -230,6 +230,7 @@ async def test_an_outage_proves_nothing_and_a_killed_operator_is_followed_by_one
         waiting = await quiet.until("outage", lambda found: "message" in verification(found))
         assert states(waiting) == ["Ready"] * 3
         assert "cannot be reached" in verification(waiting)["message"]
+        await quiet.has_told("outage", "VerificationInterrupted")
         assert await operator.end(signal.SIGKILL) == -signal.SIGKILL
     server.start()
     async with process(control_plane, server, log):
