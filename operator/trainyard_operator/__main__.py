@@ -27,9 +27,12 @@ from trainyard_operator.cloud.eks import EksApi
 from trainyard_operator.cloud.groups import PacedNodeGroups
 from trainyard_operator.domain import kueue
 from trainyard_operator.domain.job import PodSettings
-from trainyard_operator.gateway.adapters import BookQueues, KubeSources, StoreRunDirectory
+from trainyard_operator.gateway.adapters import BookQueues, KubeSources, StoreModels, StoreRunDirectory
 from trainyard_operator.gateway.environments import Environments
 from trainyard_operator.gateway.metrics import GatewayMetrics
+from trainyard_operator.gateway.model_access import CachedAccessReviewer, KubeAccessReviewer
+from trainyard_operator.gateway.models import ModelGrants
+from trainyard_operator.gateway.publishing import publish_authority
 from trainyard_operator.gateway.reviewer import CachedReviewer, KubeTokenReviewer
 from trainyard_operator.gateway.server import Gateway
 from trainyard_operator.gateway.tls import ServerTls, load_tls
@@ -171,6 +174,9 @@ class Process:
             secret=settings.gateway_secret,
             names=[urlsplit(settings.gateway_url).hostname or "localhost"],
         )
+        await publish_authority(
+            client, namespace=settings.namespace, name=settings.gateway_config_map, ca_pem=tls.ca_pem
+        )
         await prime(client=client, informer=parts.informer, watched=parts.watched)
         # What was listed stays; the collector need not walk through it again and again.
         gc.collect()
@@ -272,6 +278,11 @@ class Process:
             queues=BookQueues(parts.book, parts.store),
             live=live,
             environments=Environments(directory=directory, book=parts.environments, store=parts.objects),
+            models=ModelGrants(
+                access=CachedAccessReviewer(KubeAccessReviewer(parts.client)),
+                models=StoreModels(parts.store),
+                store=parts.objects,
+            ),
             store=parts.objects,
             metrics=GatewayMetrics(self._metrics.registry),
             input_limit=self._settings.input_size_limit,

@@ -38,6 +38,7 @@ class Settings:
     gateway_url: str = ""
     gateway_port: int = 8443
     gateway_secret: str = "trainyard-gateway-tls"  # noqa: S105 - a name
+    gateway_config_map: str = "trainyard-gateway"
     s3_region: str = "us-east-1"
     s3_bucket: str = "trainyard"
     metrics_port: int = 9090
@@ -86,6 +87,7 @@ class Settings:
             gateway_url=read.text("GATEWAY_URL", default=f"https://trainyard-gateway.{namespace}.svc:8443"),
             gateway_port=read.port("GATEWAY_PORT", default=8443),
             gateway_secret=read.text("GATEWAY_SECRET", default="trainyard-gateway-tls"),
+            gateway_config_map=read.text("GATEWAY_CONFIG_MAP", default="trainyard-gateway"),
             s3_region=read.text("S3_REGION", default="us-east-1"),
             s3_bucket=read.text("S3_BUCKET", default="trainyard"),
             metrics_port=read.port("METRICS_PORT", default=9090),

@@ -296,6 +296,29 @@ class CheckpointFile(FileGrant):
     sha256: str
 
 
+class ModelFile(FileGrant):
+    """One file of a model version; `path` is relative to the version's folder, as in its manifest."""
+
+    sha256: str
+
+
+class ModelGrant(TypedDict):
+    """One page of a Ready version of a model: the answer to the grant ``{"op": "model"}``.
+
+    Whoever asks for the next page names the version by its number, since an alias may move in between.
+    """
+
+    namespace: str
+    model: str
+    version: int
+    id: str
+    state: str
+    manifestSha256: str
+    manifest: FileGrant
+    files: list[ModelFile]
+    next: str | None
+
+
 class CheckpointRecord(TypedDict):
     """`checkpoint.json` of an attempt: written after the files that it lists, which are in the slot that it names."""
 

@@ -16,13 +16,25 @@ import pytest
 from prometheus_client import CollectorRegistry
 from yarl import URL
 
-from trainyard.contract import TOKEN_AUDIENCE
+from trainyard.contract import MODEL_MANIFEST_SCHEMA, TOKEN_AUDIENCE, canonical_json
 from trainyard.transfer import GatewayClient, GatewayRefused
-from trainyard_operator.api.names import ATTEMPT_LABEL, CONFIG_MAP, JOB, POD, SECRET, TRAINING_JOB, Kind, job_name
+from trainyard_operator.api.names import (
+    ATTEMPT_LABEL,
+    CONFIG_MAP,
+    JOB,
+    POD,
+    REGISTERED_MODEL,
+    SECRET,
+    TRAINING_JOB,
+    Kind,
+    job_name,
+)
 from trainyard_operator.domain.environment_build import BuildSettings
-from trainyard_operator.gateway.adapters import KubeSources, StoreRunDirectory
+from trainyard_operator.gateway.adapters import KubeSources, StoreModels, StoreRunDirectory
 from trainyard_operator.gateway.environments import Environments
 from trainyard_operator.gateway.metrics import GatewayMetrics
+from trainyard_operator.gateway.model_access import KubeAccessReviewer
+from trainyard_operator.gateway.models import ModelGrants
 from trainyard_operator.gateway.reviewer import CachedReviewer, KubeTokenReviewer
 from trainyard_operator.gateway.server import Gateway
 from trainyard_operator.gateway.tls import load_tls
@@ -41,6 +53,8 @@ if TYPE_CHECKING:
 
 SERVICE_ACCOUNT = Kind(group="", version="v1", plural="serviceaccounts", kind="ServiceAccount")
 NAMESPACE = Kind(group="", version="v1", plural="namespaces", kind="Namespace", namespaced=False)
+ROLE = Kind(group="rbac.authorization.k8s.io", version="v1", plural="roles", kind="Role")
+ROLE_BINDING = Kind(group="rbac.authorization.k8s.io", version="v1", plural="rolebindings", kind="RoleBinding")
 API_SERVER_AUDIENCE = "https://kubernetes.default.svc"
 
 
@@ -86,7 +100,7 @@ class Yard:
 
     async def sync(self) -> None:
         """Do what the watch does."""
-        for kind in (TRAINING_JOB, JOB, POD):
+        for kind in (TRAINING_JOB, JOB, POD, REGISTERED_MODEL):
             for obj in await list_all(self.client, kind):
                 self.store.put(kind, obj)
 
@@ -167,6 +181,7 @@ async def yard(control_plane: ControlPlane, versitygw: ObjectServer) -> AsyncIte
             sources=KubeSources(client),
             live=board,
             environments=Environments(directory=directory, book=book, store=objects),
+            models=ModelGrants(access=KubeAccessReviewer(client), models=StoreModels(store), store=objects),
             store=objects,
             metrics=GatewayMetrics(CollectorRegistry()),
             input_limit=50 << 30,
@@ -403,6 +418,99 @@ async def test_2500_inputs_come_in_pages(yard):
         seen += [file["path"] for file in page["files"]]
         after, pages = page["next"], pages + 1
     assert (seen, pages) == (sorted(names), 5)
+
+
+async def register(yard: Yard, name: str, content: bytes) -> None:
+    """Make version 1 of a model, as the operator leaves it, with the alias `champion` on it."""
+    file = {"path": "model.bin", "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    manifest = canonical_json({"schema": MODEL_MANIFEST_SCHEMA, "version": 1, "files": [file]})
+    await yard.objects.put(f"models/{yard.namespace}/{name}/1/model.bin", content)
+    await yard.objects.put(f"models/{yard.namespace}/{name}/1.manifest.json", manifest)
+    made = await yard.create(REGISTERED_MODEL, name, spec={"modelName": name})
+    version = {
+        "version": 1,
+        "id": f"{name}:1",
+        "state": "Ready",
+        "manifestSha256": hashlib.sha256(manifest).hexdigest(),
+    }
+    # By hand, as a status that names more than this API server's schema may know.
+    yard.store.put(
+        REGISTERED_MODEL, {**made, "status": {"versions": [version], "aliases": {"champion": {"version": 1}}}}
+    )
+
+
+async def allow(yard: Yard, name: str, *, account: str, namespace: str) -> None:
+    """Let a service account get one RegisteredModel."""
+    rule = {
+        "apiGroups": ["trainyard.dev"],
+        "resources": ["registeredmodels"],
+        "resourceNames": [name],
+        "verbs": ["get"],
+    }
+    await yard.create(ROLE, f"read-{name}", rules=[rule])
+    subject = {"kind": "ServiceAccount", "name": account, "namespace": namespace}
+    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": f"read-{name}"}
+    await yard.create(ROLE_BINDING, f"read-{name}", subjects=[subject], roleRef=reference)
+
+
+async def test_a_model_is_read_by_whom_rbac_lets_get_it_and_by_nobody_else(yard):
+    await register(yard, "digits", b"weights")
+    await register(yard, "digits-b", b"other weights")
+    await allow(yard, "digits", account="alice", namespace=yard.namespace)
+    alice, other = yard.token(account="alice"), yard.token(account="default")
+
+    for version in ("latest", 1, "@champion"):
+        status, answer = await yard.grants(alice, op="model", model="digits", version=version)
+        assert (status, answer["id"], answer["state"]) == (200, "digits:1", "Ready")
+    _, manifest = await yard.send("GET", answer["manifest"]["url"])
+    assert hashlib.sha256(manifest).hexdigest() == answer["manifestSha256"]
+    assert await yard.send("GET", answer["files"][0]["url"]) == (200, b"weights")
+
+    # Its neighbour, the same model for another account, and one that nobody ever made: the same no.
+    refused = [(alice, "digits-b"), (other, "digits"), (other, "nothing-of-this-name")]
+    for token, model in refused:
+        status, answer = await yard.grants(token, op="model", model=model)
+        assert (status, answer["error"]["reason"]) == (403, "Forbidden")
+    url = (await yard.grants(alice, op="model", model="digits"))[1]["files"][0]["url"]
+    assert (await yard.send("GET", url.replace("/digits/", "/digits-b/")))[0] == 403
+
+
+async def test_a_runs_pod_reads_no_model_unless_its_own_account_may(yard):
+    await register(yard, "digits", b"weights")
+    _, pod = await yard.run("mnist")
+    token = yard.token(pod=pod)
+    assert (await yard.grants(token, op="model", model="digits"))[0] == 403
+    await allow(yard, "digits", account="default", namespace=yard.namespace)
+
+    async def allowed():
+        return (await yard.grants(token, op="model", model="digits"))[0] == 200 or None
+
+    assert await eventually(allowed)
+
+
+async def test_another_namespace_is_read_only_with_a_role_there(yard):
+    elsewhere = f"{yard.namespace}-b"
+    await yard.client.create(NAMESPACE, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": elsewhere}})
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "app", "namespace": elsewhere}}
+    await yard.client.create(SERVICE_ACCOUNT, account)
+    token = yard.control_plane.kubectl(
+        "create", "token", "app", f"--namespace={elsewhere}", f"--audience={TOKEN_AUDIENCE}"
+    ).strip()
+    await register(yard, "digits", b"weights")
+
+    async def ask(model):
+        return await yard.grants(token, op="model", model=model, namespace=yard.namespace)
+
+    there, nowhere = await ask("digits"), await ask("digots")
+    assert (there[0], nowhere[0]) == (403, 403)
+    assert there[1]["error"]["message"].replace("digits", "digots") == nowhere[1]["error"]["message"]
+    await allow(yard, "digits", account="app", namespace=elsewhere)
+
+    async def allowed():
+        return (await ask("digits"))[0] == 200 or None
+
+    assert await eventually(allowed)
+    assert (await ask("digots"))[0] == 403
 
 
 async def test_the_authority_is_in_a_secret_and_the_same_for_the_next_operator(yard):

@@ -51,6 +51,13 @@ LEASE: Final = Kind(group="coordination.k8s.io", version="v1", plural="leases", 
 TOKEN_REVIEW: Final = Kind(
     group="authentication.k8s.io", version="v1", plural="tokenreviews", kind="TokenReview", namespaced=False
 )
+SUBJECT_ACCESS_REVIEW: Final = Kind(
+    group="authorization.k8s.io",
+    version="v1",
+    plural="subjectaccessreviews",
+    kind="SubjectAccessReview",
+    namespaced=False,
+)
 
 # On a run's Job and pod. The uid is what the operator selects by: a name may be used again, a uid never. The builds of
 # environments, which belong to many runs, have their environment's name there, to be followed as well.

@@ -18,6 +18,7 @@ from trainyard_operator.api.names import (
     ENVIRONMENT_HASH_ANNOTATION,
     JOB,
     POD,
+    REGISTERED_MODEL,
     TRAINING_JOB,
     reading_job_name,
 )
@@ -215,6 +216,17 @@ class BookQueues:
                 for position, entry in enumerate(queue.waiting, 1)
             ],
         }
+
+
+class StoreModels:
+    """`ModelDirectory` over what the operator has seen."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def find(self, namespace: str, name: str) -> Mapping[str, Any] | None:
+        """Return the RegisteredModel object `name`, None where there is none."""
+        return self._store.get(REGISTERED_MODEL, namespace, name)
 
 
 class KubeSources:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -54,6 +55,22 @@ class RunDirectory(Protocol):
 
     def ran(self, identity: Identity) -> Ran:
         """Return what the script in the identity's pod runs in; raises a `Refusal` where it works for no run."""
+        ...
+
+
+class AccessReviewer(Protocol):
+    """Tells what the cluster's RBAC lets somebody read."""
+
+    async def may_get_model(self, identity: Identity, *, namespace: str, name: str) -> bool:
+        """Return whether the identity's service account may get the RegisteredModel object `name`."""
+        ...
+
+
+class ModelDirectory(Protocol):
+    """Tells which models there are."""
+
+    def find(self, namespace: str, name: str) -> Mapping[str, Any] | None:
+        """Return the RegisteredModel object `name`, None where there is none."""
         ...
 
 

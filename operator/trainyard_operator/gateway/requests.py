@@ -28,6 +28,7 @@ from trainyard.record import check_tags
 from trainyard_operator.domain.conditions import shorten
 from trainyard_operator.domain.metrics import bounded
 from trainyard_operator.gateway.errors import Refusal, bad_request
+from trainyard_operator.gateway.model_requests import ModelRequest, parse_model
 from trainyard_operator.storage.store import MAX_OBJECT_BYTES
 
 MAX_GRANTS_BODY = 4 << 20
@@ -48,6 +49,7 @@ OPERATIONS = (
     "list",
     "build",
     "build-put",
+    "model",
 )
 AREAS = ("data", "snapshots", "runs", "models")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -208,6 +210,7 @@ GrantRequest = (
     | DataPutRequest
     | SnapshotPutRequest
     | ListRequest
+    | ModelRequest
 )
 
 
@@ -241,6 +244,8 @@ def parse_grant(body: bytes) -> GrantRequest:  # noqa: C901, PLR0911, PLR0912 - 
             return BuildPutRequest(files=_files(document, may_write=_BUILD_FILES))
         case "list":
             return _list(document)
+        case "model":
+            return parse_model(document)
         case other:
             raise bad_request(f"op is {other!r}: use one of {', '.join(OPERATIONS)}", field="op")
 

@@ -19,6 +19,8 @@ from trainyard_operator.gateway.errors import Refusal, forbidden, unavailable
 from trainyard_operator.gateway.grants import Grants
 from trainyard_operator.gateway.limits import RateLimit
 from trainyard_operator.gateway.metrics import GatewayMetrics
+from trainyard_operator.gateway.model_requests import ModelRequest
+from trainyard_operator.gateway.models import ModelGrants
 from trainyard_operator.gateway.ports import (
     Identity,
     LiveBoard,
@@ -75,6 +77,7 @@ class Gateway:
         queues: QueueBoard,
         live: LiveBoard,
         environments: Environments,
+        models: ModelGrants,
         store: ObjectStore,
         metrics: GatewayMetrics,
         input_limit: int,
@@ -86,6 +89,7 @@ class Gateway:
         self._queues = queues
         self._live = live
         self._environments = environments
+        self._models = models
         self._grants = Grants(store=store, sources=sources, live=live, input_limit=input_limit)
         self._metrics = metrics
         self._timeout = timeout
@@ -203,6 +207,9 @@ class Gateway:
                 answer = await self._grants.data_put(_person(identity), asked)
             case ListRequest():
                 answer = await self._grants.list(_person(identity), asked)
+            case ModelRequest():
+                # People and pods alike: what they may read is what RBAC says, and not where they run.
+                answer = await self._models.model(identity, asked)
         return web.json_response(answer)
 
     async def _run(self, run: RunRef) -> RunDocument:

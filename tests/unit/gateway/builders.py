@@ -130,6 +130,13 @@ class NoEnvironments:
     put = document
 
 
+class Nobody:
+    """Lets nobody read any model."""
+
+    async def may_get_model(self, identity: Identity, *, namespace: str, name: str) -> bool:
+        return False
+
+
 class KubeObjects:
     """As much of a client as the gateway uses, over objects by kind, namespace and name."""
 

@@ -17,6 +17,7 @@ from tests.unit.gateway.builders import (
     OTHER_UID,
     UID,
     Board,
+    Nobody,
     NoEnvironments,
     Queues,
     Reviewer,
@@ -30,6 +31,7 @@ from tests.unit.storage.memory import MemoryStore
 from trainyard.contract import CHECKPOINT_SCHEMA
 from trainyard_operator.gateway.errors import Refusal, unavailable
 from trainyard_operator.gateway.metrics import GatewayMetrics
+from trainyard_operator.gateway.models import ModelGrants
 from trainyard_operator.gateway.server import Gateway
 from trainyard_operator.kube.errors import Unavailable
 from trainyard_operator.storage.errors import StoreDenied, StoreUnavailable
@@ -74,6 +76,7 @@ class World:
             queues=Queues(),
             live=self.board,
             environments=self.environments,
+            models=ModelGrants(access=Nobody(), models=None, store=self.store),
             store=self.store,
             metrics=GatewayMetrics(self.registry),
             clock=lambda: self.seconds,
@@ -651,3 +654,10 @@ async def test_what_a_build_reports_is_of_its_environment_and_of_no_run(world):
     assert (await world.post("/v1/report", document))[0] == 200
     assert said == [("a", "installing")]
     assert world.board.reports == {}
+
+
+@pytest.mark.parametrize("token", [POD_A, "alice", "bob"])
+async def test_models_are_for_those_whom_rbac_lets_read_them(world, token):
+    status, answer = await world.grants(token, op="model", model="m", version="latest")
+    assert (status, answer["error"]["reason"]) == (403, "Forbidden")
+    assert world.count("model", 403) == 1.0

@@ -21,6 +21,7 @@ EVERYWHERE = {
     "karpenter.sh/nodepools": "create delete list patch watch",
     "karpenter.sh/nodeclaims": "delete list watch",
     "authentication.k8s.io/tokenreviews": "create",
+    "authorization.k8s.io/subjectaccessreviews": "create",
 }
 # Only where runs may be handed to Kueue.
 KUEUES = {"kueue.x-k8s.io/workloads": "list patch watch"}
@@ -29,6 +30,7 @@ AT_HOME = {
     "coordination.k8s.io/leases trainyard-operator": "get update",
     "/secrets": "create",
     "/secrets trainyard-gateway-tls": "get",
+    "/configmaps trainyard-gateway": "patch",
     "/pods": "patch",
 }
 
