@@ -1,4 +1,7 @@
-"""The commands of pods: ``read``, ``prepare``, ``execute`` of a run's; ``tools``, ``build``, ``pack`` of a build's."""
+"""The commands of pods: ``read``, ``prepare``, ``execute`` of a run's; ``tools``, ``build``, ``pack`` of a build's.
+
+And the one that people write into their own pods: ``fetch``, which brings a registered model.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,11 @@ CONTAINERS = {
     "build": "build",
     "pack": "pack",
 }
-USAGE = f"usage: runner.pyz {'|'.join(CONTAINERS)} (inside a training pod, where the operator calls it)"
+FETCH = "fetch"
+USAGE = (
+    f"usage: runner.pyz {'|'.join(CONTAINERS)} (inside a training pod, where the operator calls it)\n"
+    f"       runner.pyz {FETCH} MODEL[:VERSION|@ALIAS] FOLDER [--namespace NS] (in a pod that serves a model)"
+)
 
 
 def run(command: str, *, layout: Layout) -> int:
@@ -44,9 +51,14 @@ def run(command: str, *, layout: Layout) -> int:
 def main() -> NoReturn:
     """Run the command of the command line."""
     arguments = sys.argv[1:]
-    if len(arguments) != 1 or arguments[0] not in CONTAINERS:
+    if arguments[:1] == [FETCH]:
+        from trainyard_runner.fetch import fetch  # noqa: PLC0415
+
+        code = fetch(arguments[1:], layout=Layout(), environ=os.environ)
+    elif len(arguments) == 1 and arguments[0] in CONTAINERS:
+        code = run(arguments[0], layout=Layout())
+    else:
         sys.exit(USAGE)
-    code = run(arguments[0], layout=Layout())
     sys.stdout.flush()
     sys.stderr.flush()
     # Threads that still wait for somebody who is away must not hold up the end.
