@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 import joblib
+import skops.io
 from sklearn.linear_model import LogisticRegression
 from utils import load_data
 
@@ -40,3 +41,5 @@ run.log("accuracy", accuracy)
 # What is in outputs/ when the script ends is kept with the run.
 Path("outputs").mkdir(exist_ok=True)
 joblib.dump(model, "outputs/sklearn_mnist_model.pkl")
+# The same model as data: unlike a pickle, it runs no code when it is loaded.
+skops.io.dump(model, "outputs/sklearn_mnist_model.skops")

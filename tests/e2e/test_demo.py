@@ -62,7 +62,8 @@ def test_the_demo_trains_measures_saves_and_registers_and_again_with_the_next_ve
         assert list(demo.metrics) == ["regularization rate", "accuracy"]
         assert demo.metrics["regularization rate"] == 0.8
         assert 0.918 <= demo.metrics["accuracy"] <= 0.930
-        assert "outputs/sklearn_mnist_model.pkl" in demo.output.splitlines()
+        for ending in ("pkl", "skops"):
+            assert f"outputs/sklearn_mnist_model.{ending}" in demo.output.splitlines()
         assert demo.model == ["sklearn_mnist", f"sklearn_mnist:{number}", str(number)]
     assert [v["state"] for v in versions(yard)] == ["Ready"] * (before + 2)
 

@@ -15,6 +15,7 @@ import joblib
 import jsonschema
 import numpy as np
 import pytest
+import skops.io
 import yaml
 
 from tests.support import schemas
@@ -98,10 +99,15 @@ def test_train_logs_the_rate_before_the_accuracy_and_saves_a_model_that_predicts
         "Train a logistic regression model with regularization rate of 0.8",
         "Predict the test set",
     ]
-    model = joblib.load(tmp_path / "outputs" / "sklearn_mnist_model.pkl")
-    assert model.C == 1 / 0.8
-    assert model.random_state == 42
-    assert model.predict(np.eye(DIGITS, 784)).tolist() == list(range(DIGITS))
+    outputs = tmp_path / "outputs"
+    assert skops.io.get_untrusted_types(file=outputs / "sklearn_mnist_model.skops") == []
+    for model in (
+        joblib.load(outputs / "sklearn_mnist_model.pkl"),
+        skops.io.load(outputs / "sklearn_mnist_model.skops"),
+    ):
+        assert model.C == 1 / 0.8
+        assert model.random_state == 42
+        assert model.predict(np.eye(DIGITS, 784)).tolist() == list(range(DIGITS))
 
 
 def test_train_works_outside_a_cluster_with_the_default_rate(example, small_data, tmp_path):
