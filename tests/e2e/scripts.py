@@ -291,3 +291,21 @@ except urllib.error.HTTPError as error:
 os.makedirs("outputs", exist_ok=True)
 json.dump({name: code for name, (code, _) in answers.items()}, open("outputs/codes.json", "w"))
 """
+
+# Asks for a model that its pod's service account has no right to.
+CURIOUS = (
+    FINE
+    + """
+import ssl, urllib.error, urllib.request
+asked = urllib.request.Request(
+    os.environ["TRAINYARD_GATEWAY"] + "/v1/grants",
+    data=b'{"op": "model", "model": "digits"}',
+    headers={"Authorization": "Bearer " + open("/var/run/secrets/trainyard/token").read()},
+)
+try:
+    urllib.request.urlopen(asked, context=ssl.create_default_context(cadata=os.environ["TRAINYARD_CA"]))
+    raise SystemExit("a run was given a model")
+except urllib.error.HTTPError as error:
+    assert error.code == 403, error.code
+"""
+)

@@ -73,7 +73,7 @@ def a_whole_run(yard: Yard, configure):
             "apiVersion": "v1",
             "kind": "ConfigMap",
             "metadata": {"name": "rights-code", "namespace": "default"},
-            "data": {"train.py": scripts.FINE},
+            "data": {"train.py": scripts.CURIOUS},
         },
         compute_cluster(
             "rights", queue={"paused": True}, scale={"minNodes": 1, "maxNodes": 2}, provisioningTimeoutSeconds=30

@@ -40,17 +40,21 @@ class ModelGrants:
     async def model(self, identity: Identity, request: ModelRequest) -> ModelGrant:
         """Return one page of a version's files, with its number, state and the digest of its manifest."""
         namespace = request.namespace or identity.namespace
-        name = object_name(request.model)
         # Before anything is looked up: who may not read a model must not learn whether there is one.
-        if not await self._access.may_get_model(identity, namespace=namespace, name=name):
-            raise _forbidden(identity, request.model, namespace, name)
-        model = self._models.find(namespace, name)
+        await self.check(identity, request.model, namespace)
+        model = self._models.find(namespace, object_name(request.model))
         if model is None:
             message = f"there is no model {request.model} in namespace {namespace}: register a version of it first"
             raise Refusal(HTTPStatus.NOT_FOUND, "ModelNotFound", message, field="model")
         entry = select(model, request, namespace)
         manifest = await self._manifest(namespace, request.model, entry)
         return await self._page(namespace, request, entry, manifest)
+
+    async def check(self, identity: Identity, model: str, namespace: str) -> None:
+        """Raise a `Refusal` where RBAC does not let the identity's service account get the model's object."""
+        name = object_name(model)
+        if not await self._access.may_get_model(identity, namespace=namespace, name=name):
+            raise _forbidden(identity, model, namespace, name)
 
     async def _manifest(self, namespace: str, model: str, entry: Mapping[str, Any]) -> Mapping[str, Any]:
         try:

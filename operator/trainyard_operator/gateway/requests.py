@@ -25,6 +25,7 @@ from trainyard.contract import (
     is_pack,
 )
 from trainyard.record import check_tags
+from trainyard_operator.api.fields import MODEL_NAME
 from trainyard_operator.domain.conditions import shorten
 from trainyard_operator.domain.metrics import bounded
 from trainyard_operator.gateway.errors import Refusal, bad_request
@@ -354,6 +355,8 @@ def _list(document: Mapping[str, Any]) -> ListRequest:
     prefix = _path(_text(document, "prefix"), "prefix", empty=True)
     if area == "runs" and not _RUN_UID.fullmatch(prefix.split("/", 1)[0]):
         raise bad_request(f"prefix is {prefix!r}: begin with the uid of a run", field="prefix")
+    if area == "models" and not MODEL_NAME.fullmatch(prefix.split("/", 1)[0]):
+        raise bad_request(f"prefix is {prefix!r}: begin with the name of a model", field="prefix")
     return ListRequest(area=cast("str", area), prefix=prefix, after=_after(document))
 
 

@@ -206,7 +206,10 @@ class Gateway:
             case DataPutRequest():
                 answer = await self._grants.data_put(_person(identity), asked)
             case ListRequest():
-                answer = await self._grants.list(_person(identity), asked)
+                namespace = _person(identity)
+                if asked.area == "models":
+                    await self._models.check(identity, asked.prefix.split("/", 1)[0], namespace)
+                answer = await self._grants.list(namespace, asked)
             case ModelRequest():
                 # People and pods alike: what they may read is what RBAC says, and not where they run.
                 answer = await self._models.model(identity, asked)

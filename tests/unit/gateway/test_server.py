@@ -69,6 +69,7 @@ class World:
             }
         )
         self.environments = NoEnvironments()
+        self.access = Nobody()
         self.gateway = Gateway(
             reviewer=self.reviewer,
             runs=self.runs,
@@ -76,7 +77,7 @@ class World:
             queues=Queues(),
             live=self.board,
             environments=self.environments,
-            models=ModelGrants(access=Nobody(), models=None, store=self.store),
+            models=ModelGrants(access=self.access, models=None, store=self.store),
             store=self.store,
             metrics=GatewayMetrics(self.registry),
             clock=lambda: self.seconds,
@@ -348,7 +349,6 @@ async def test_people_write_into_the_datastore_of_their_namespace(world):
         pytest.param("alice", "runs", f"{UID}/outputs/", ["model.pkl"], id="a-run"),
         pytest.param("alice", "runs", OTHER_UID, [], id="a-run-that-saved-nothing"),
         pytest.param("bob", "runs", UID, [], id="a-run-of-another-namespace"),
-        pytest.param("alice", "models", "m/1/", ["model.pkl"], id="a-model-version"),
     ],
 )
 async def test_people_see_what_is_in_their_namespace(world, token, area, prefix, paths):
@@ -661,3 +661,19 @@ async def test_models_are_for_those_whom_rbac_lets_read_them(world, token):
     status, answer = await world.grants(token, op="model", model="m", version="latest")
     assert (status, answer["error"]["reason"]) == (403, "Forbidden")
     assert world.count("model", 403) == 1.0
+
+
+async def test_the_files_of_a_model_are_listed_only_for_whom_rbac_lets_get_it(world, monkeypatch):
+    world.store.objects[f"models/{NAMESPACE}/m/1/model.pkl"] = b"x"
+    wish = {"op": "list", "area": "models", "prefix": "m/"}
+    assert (await world.grants("alice", **wish))[0] == 403
+
+    async def may(identity, *, namespace, name):
+        return (namespace, name) == (NAMESPACE, "m")
+
+    monkeypatch.setattr(world.access, "may_get_model", may)
+    status, page = await world.grants("alice", **wish)
+    assert (status, [file["path"] for file in page["files"]]) == (200, ["1/model.pkl"])
+    assert (await world.grants("alice", **wish | {"prefix": "other/"}))[0] == 403
+    status, answer = await world.grants("alice", **wish | {"prefix": ""})
+    assert (status, answer["error"]["field"]) == (400, "prefix")
