@@ -27,7 +27,7 @@ class OperatorProcess:
     def __init__(
         self, *, kubeconfig: Path, log: Path, identity: str = "operator-0", objects: ObjectServer | None = None
     ) -> None:
-        self.port = ports.free(1)[0]
+        self.port, self.gateway_port = ports.free(2)
         self._log = log
         self._environment = {
             **os.environ,
@@ -37,7 +37,7 @@ class OperatorProcess:
             "AWS_ACCESS_KEY_ID": objects.keys.access if objects else "bench",
             "AWS_SECRET_ACCESS_KEY": objects.keys.secret if objects else "bench",
             "TRAINYARD_METRICS_PORT": str(self.port),
-            "TRAINYARD_GATEWAY_PORT": "0",
+            "TRAINYARD_GATEWAY_PORT": str(self.gateway_port),
             "TRAINYARD_POD_NAME": identity,
             "TRAINYARD_LOG_LEVEL": "WARNING",
         }
