@@ -56,7 +56,7 @@ def rendered(yard: Yard) -> list[Json]:
     ).stdout
     for old, new in (
         ("registry.example.com/trainyard/trainer:0.1.0", trainer_image(yard)),
-        ("sklearn_mnist@champion", f"{MODEL}:1"),
+        ("sklearn_mnist@champion", f"{MODEL}@champion"),
         (object_name("sklearn_mnist"), object_name(MODEL)),
     ):
         assert old in output
@@ -77,11 +77,12 @@ def namespaces(yard: Yard) -> Iterator[tuple[str, str]]:
         run = yard.apply(training_job(SCRIPT, namespace=name, models=wish))
         yard.wait_for_end(run, namespace=name)
 
-        def ready() -> bool:
-            versions = yard.get("rmodel", object_name(MODEL), "-n", name).get("status", {}).get("versions", [])
-            return [v["state"] for v in versions] == ["Ready"]
+        def champion() -> Json | None:
+            return yard.get("rmodel", object_name(MODEL), "-n", name)["status"].get("aliases", {}).get("champion")
 
-        yard.wait("the version", ready)
+        wish = {"spec": {"aliases": {"champion": 1}}}
+        yard.kubectl("patch", "rmodel", object_name(MODEL), "-n", name, "--type=merge", "-p", json.dumps(wish))
+        yard.wait("the alias", champion)
         yield made
     finally:
         for namespace in made:

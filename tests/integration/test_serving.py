@@ -63,7 +63,12 @@ class Place:
         for path, body in FILES.items():
             self.objects.client().put_object(Bucket=BUCKET, Key=f"{prefix}/{path}", Body=body)
         self.objects.client().put_object(Bucket=BUCKET, Key=f"{prefix}.manifest.json", Body=manifest)
-        self.create("RegisteredModel", name, version="trainyard.dev/v1alpha1", spec={"modelName": name})
+        self.create(
+            "RegisteredModel",
+            name,
+            version="trainyard.dev/v1alpha1",
+            spec={"modelName": name, "aliases": {"champion": 1}},
+        )
         sha256 = hashlib.sha256(manifest).hexdigest()
         entry = {
             "version": 1,
@@ -98,6 +103,12 @@ class Place:
             assert data[ENV_GATEWAY] == "https://the-address"
             if ENV_CA in data:
                 return str(data[ENV_CA])
+            await asyncio.sleep(0.1)
+
+    async def champion(self, name: str) -> None:
+        """Wait for the operator to give the alias that the spec wishes."""
+        command = ("get", "registeredmodel", name, f"-n={self.namespace}", "-o=jsonpath={.status.aliases.champion}")
+        while not self.control_plane.kubectl(*command):  # noqa: ASYNC110 - another process brings it about
             await asyncio.sleep(0.1)
 
     async def fetch(self, model: str, *, account: str, port: int, ca: str) -> tuple[int, str]:
@@ -146,7 +157,8 @@ async def test_a_registered_model_reaches_whom_rbac_lets_have_it_whole_and_nobod
     async with OperatorProcess(kubeconfig=place.control_plane.kubeconfig, log=log, objects=place.objects) as operator:
         ca = await place.published()
         at = {"port": operator.gateway_port, "ca": ca}
-        code, said = await place.fetch("digits:1", account="server", **at)
+        await place.champion("digits")
+        code, said = await place.fetch("digits@champion", account="server", **at)
         target = place.folder / "fetched"
         assert (code, f"verified by manifest sha256:{sha256}" in said) == (0, True), said
         assert {str(p.relative_to(target)): p.read_bytes() for p in target.rglob("*") if p.is_file()} == FILES

@@ -132,9 +132,10 @@ def needed(packages: dict[str, dict], extra: str) -> set[str]:
     return found
 
 
-def test_the_operators_image_has_nothing_that_could_bring_a_model_to_life(repository: Path):
+@pytest.mark.parametrize("extra", ["operator", "signer"])
+def test_the_operators_image_has_nothing_that_could_bring_a_model_to_life(repository: Path, extra: str):
     packages = locked(repository)
-    assert needed(packages, "operator") & NEVER_INSTALLED == set()
+    assert needed(packages, extra) & NEVER_INSTALLED == set()
     lines = (repository / "operator" / "requirements.txt").read_text().splitlines()
     installed = {line.split("==")[0] for line in lines if "==" in line}
     assert installed & NEVER_INSTALLED == set()

@@ -12,7 +12,7 @@ from trainyard_operator.api.fields import MAX_MODEL_NAME, MODEL_NAME
 from trainyard_operator.gateway.errors import bad_request
 
 LATEST: Final = "latest"
-MAX_ALIAS: Final = 128
+MAX_ALIAS: Final = 63
 _ALIAS = MODEL_NAME
 _NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}")

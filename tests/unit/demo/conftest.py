@@ -67,6 +67,7 @@ def storage(bucket, loop):
         sources=None,
         live=None,
         environments=None,
+        models=None,
         store=bucket,
         metrics=GatewayMetrics(CollectorRegistry()),
         input_limit=50 << 30,
