@@ -227,6 +227,7 @@ def test_what_is_not_shared_and_what_is_not_there_get_the_same_answer(found):
         pytest.param(source(version(1, name="iris")), "SourceNotFound", ["version is 2", "latest one is 1"], id="no version"),
         pytest.param(source(version(2, state="Pending")), "SourceNotReady", ["once it is Ready"], id="pending"),
         pytest.param(source(version(2, state="Failed")), "SourceNotReady", ["is Failed"], id="failed"),
+        pytest.param(source(version(2, state="Corrupted")), "SourceNotReady", ["is Corrupted"], id="corrupted"),
         pytest.param(source(version(2, manifestSha256=OTHER)), "DigestMismatch", [DIGEST, OTHER], id="another digest"),
         pytest.param(source(version(2)), "DigestMismatch", ["sha256"], id="no digest"),
     ],
