@@ -82,15 +82,20 @@ def entry_of_manifest(manifest: Mapping[str, Any], *, sha256: str, uri: str) -> 
         "manifestSha256": sha256,
         "files": len(files),
         "bytes": sum(int(file["bytes"]) for file in files),
-        origin: {
-            name: value for name, value in manifest[origin].items() if (origin, name) != ("run", "manifestSha256")
-        },
-        "runManifestSha256": run.get("manifestSha256"),
+        origin: _origin(origin, manifest[origin]),
+        "runManifestSha256": (run or manifest[origin].get("run") or {}).get("manifestSha256"),
         "metrics": dict(manifest.get("metrics") or {}),
         "tags": dict(manifest.get("tags") or {}),
         "signature": {"uri": f"{uri.rstrip('/')}.sig", "keySha256": signer} if signer else None,
     }
     return {name: value for name, value in found.items() if value is not None and value != {}}
+
+
+def _origin(name: str, told: Mapping[str, Any]) -> JsonObject:
+    """Return what an entry says of its version's origin: the digest of a run's manifest is beside it there."""
+    if name == "run":
+        return {part: value for part, value in told.items() if part != "manifestSha256"}
+    return {part: _origin("run", value) if part == "run" else value for part, value in told.items()}
 
 
 def restore(model: Mapping[str, Any], found: Found) -> Restoration:
