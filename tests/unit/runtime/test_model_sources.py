@@ -37,9 +37,9 @@ def wish(key="one", path="iris"):
     return {"key": key, "datastorePath": path}
 
 
-async def test_an_import_is_looked_for_together_with_the_highest_number():
+async def test_an_import_is_looked_for_where_its_path_says():
     view, _ = await Yard().look(imports=[wish(), wish("two", "missing")])
-    assert (view.found, view.used, set(view.problems)) == (frozenset({"one"}), 7, {"two"})
+    assert (view.found, view.unknown, set(view.problems)) == (frozenset({"one"}), "", {"two"})
     assert view.problems["two"].reason == "ImportPathNotFound"
     assert "spec.imports[two].datastorePath" in view.problems["two"].message
 
@@ -68,11 +68,11 @@ async def test_a_refused_promotion_costs_no_call_so_that_nothing_is_learned_from
     assert (await Yard(shared=shared).look(promoteFrom=wished))[1] == []
 
 
-async def test_a_shared_source_is_seen_together_with_the_highest_number():
+async def test_a_shared_source_is_seen_once_the_store_tells_of_numbers():
     yard = Yard(shared=["default"])
-    view, _ = await yard.look(promoteFrom=PROMOTION)
+    view, calls = await yard.look(promoteFrom=PROMOTION)
     assert view.models["lab", "iris"]["spec"] == yard.source["spec"]
-    assert view.used == 7
+    assert (view.unknown, "list" in calls) == ("", True)
 
 
 @pytest.mark.parametrize("call", ["head", "list"])
