@@ -51,6 +51,7 @@ from trainyard_operator.runtime.informer import Informer
 from trainyard_operator.runtime.leader import Leader, LeadershipLost, mark_pod
 from trainyard_operator.runtime.live import LiveRuns
 from trainyard_operator.runtime.memory import Memory
+from trainyard_operator.runtime.model_keeper import ModelKeeper
 from trainyard_operator.runtime.prime import prime
 from trainyard_operator.runtime.queuebook import QueueBook
 from trainyard_operator.runtime.queues import Queues
@@ -300,6 +301,7 @@ class Process:
             now=_now,
         )
         group.create_task(verifier.run(), name="verifier")
+        keeper = ModelKeeper(parts.objects, now=_now)
         executor = Executor(
             client=parts.client,
             store=parts.store,
@@ -315,6 +317,7 @@ class Process:
             groups=parts.groups,
             environments=parts.environments,
             background=Background(at_once=_COPIED_VERSIONS, wake=parts.queues.add),
+            keeper=keeper,
             now=_now,
         )
         pods = PodSettings(
@@ -333,6 +336,7 @@ class Process:
             objects=parts.objects,
             memory=parts.memory,
             environments=parts.environments,
+            keeper=keeper,
             pods=pods,
             catalogue=settings.sizes,
             karpenter=parts.karpenter,

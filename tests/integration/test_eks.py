@@ -48,7 +48,7 @@ class Operator:
         groups = PacedNodeGroups(EksApi(aws.connect), clock=lambda: self.seconds, patience=30)
         executor = Executor(
             client=client, store=self.store, informer=self.informer, memory=Memory(), copy=None, beyond=None,
-            erase=None, groups=groups, environments=None, background=None, now=partial(datetime.now, UTC),
+            erase=None, groups=groups, environments=None, keeper=None, background=None, now=partial(datetime.now, UTC),
         )  # fmt: skip
         controller = ComputeClusterController(
             store=self.store, book=book, client=client, catalogue=CATALOGUE, karpenter=False, groups=groups,

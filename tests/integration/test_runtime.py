@@ -69,7 +69,7 @@ class Yard:
 
         return Executor(
             client=self.client, store=store or self.store, informer=self.informer, memory=Memory(), copy=copy,
-            beyond=beyond, erase=None, groups=FakeGroups(), environments=None, background=None, now=now,
+            beyond=beyond, erase=None, groups=FakeGroups(), environments=None, keeper=None, background=None, now=now,
         )  # fmt: skip
 
     async def run(self, name="one"):

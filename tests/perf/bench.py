@@ -20,6 +20,7 @@ from statistics import median
 from typing import Any
 
 from devcluster.controlplane import ControlPlane
+from tests.perf import models
 from tests.perf.api import Api, difference, in_parallel, open_api
 from tests.perf.ground import NAMESPACE, PLANNED, ROOT, prepare, say, training_job
 from tests.perf.process import OperatorProcess
@@ -197,7 +198,7 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=ROOT / ".yard" / "bench.json", help="where the JSON goes")
     parser.add_argument("--kubeconfig", type=Path, help="an empty control plane to use, instead of one of its own")
     parser.add_argument(
-        "--only", choices=("submit", "queue"), help="measure one part, and keep what is known of the other"
+        "--only", choices=("submit", "queue", "models"), help="measure one part, and keep what is known of the others"
     )
     add_options(parser)
     options = parser.parse_args()
@@ -209,7 +210,7 @@ def main() -> int:
         found = json.loads(options.output.read_text(encoding="utf-8"))
     lines: list[str] = []
     met = True
-    if options.only != "queue":
+    if options.only in {None, "submit"}:
         with contextlib.ExitStack() as stack:
             kubeconfig = options.kubeconfig
             if kubeconfig is None:
@@ -221,11 +222,16 @@ def main() -> int:
         met &= (
             result.submit_ratio >= LEAST_RATIO and result.writes_per_job <= MOST_WRITES and result.restart_writes == 0
         )
-    if options.only != "submit":
+    if options.only in {None, "queue"}:
         queue, fleet = run(load_of(options), log=log)
         found |= asdict(queue) | asdict(fleet)
         lines += queue_table(queue, fleet)
         met &= queue.met and fleet.met
+    if options.only in {None, "models"}:
+        versions = models.run(log=log)
+        found |= asdict(versions)
+        lines += models.table(versions)
+        met &= versions.met
     options.output.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     print("\n".join(lines))
     return 0 if met else 1

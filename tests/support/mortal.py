@@ -22,6 +22,7 @@ from trainyard_operator.runtime.executor import Executor
 from trainyard_operator.runtime.index import Index
 from trainyard_operator.runtime.informer import Informer
 from trainyard_operator.runtime.memory import Memory
+from trainyard_operator.runtime.model_keeper import ModelKeeper
 from trainyard_operator.runtime.prime import prime
 from trainyard_operator.runtime.queuebook import QueueBook
 from trainyard_operator.runtime.queues import Key, Queues
@@ -89,16 +90,17 @@ async def live(client: KubeClient, objects: S3Store, lifetime: Lifetime, *, now:
         store=store, objects=mortal_objects, settings=BuildSettings(), trainer_image="trainer:1", bucket="trainyard",
         index=Index,
     )  # fmt: skip
+    keeper = ModelKeeper(mortal_objects, now=now)
     executor = Executor(
         client=mortal_client, store=store, informer=informer, memory=memory,
         copy=partial(copy_version, mortal_objects), beyond=partial(look_beyond, mortal_objects),
-        erase=partial(erase_run, mortal_objects), groups=FakeGroups(), environments=environments,
+        erase=partial(erase_run, mortal_objects), groups=FakeGroups(), environments=environments, keeper=keeper,
         background=Background(at_once=4, wake=queues.add, patience=60), now=now,
     )  # fmt: skip
     pods = PodSettings(trainer_image="trainer:1", gateway_url="https://gateway:8443", gateway_ca="PEM")
     controllers = build_controllers(
         store=store, book=book, client=mortal_client, objects=mortal_objects, memory=memory,
-        environments=environments, pods=pods, catalogue=Catalogue(), karpenter=False, no_kueue="",
+        environments=environments, keeper=keeper, pods=pods, catalogue=Catalogue(), karpenter=False, no_kueue="",
         groups=FakeGroups(), bucket="trainyard",
     )  # fmt: skip
     await prime(client=client, informer=informer, watched=WATCHED)

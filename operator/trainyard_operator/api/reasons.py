@@ -260,6 +260,10 @@ class RegisteredModelCondition(Word):
         "StoreTrusted",
         "Whether the object store keeps manifests from being written twice, as a probe at the operator's start found.",
     )
+    CLEARED = (
+        "Cleared",
+        "Present, and False, only while a version cannot be archived or deleted as the spec asks; it says why.",
+    )
 
 
 class RegisteredModelReason(Word):
@@ -330,6 +334,18 @@ class RegisteredModelReason(Word):
     PROMOTION_FAILED = "PromotionFailed", "The copy of the promoted version could not be made; the message says why."
     REGISTRY_FULL = "RegistryFull", "The RegisteredModel has no room for one more version."
     STORE_UNAVAILABLE = "StoreUnavailable", "The object store does not answer, or refuses; it is asked again."
+    VERSION_ARCHIVED = "VersionArchived", "The version was laid aside, because `spec.archive` names it."
+    VERSION_DELETED = "VersionDeleted", "The version's files were deleted; what it was, and its manifest, are kept."
+    VERSION_ALIASED = "VersionAliased", "A version that has an alias is to be archived or deleted: neither is done."
+    VERSION_RETAINED = (
+        "VersionRetained",
+        "The object store holds the files of a version that is to be deleted; the message says until when.",
+    )
+    VERSION_NOT_FOUND = "VersionNotFound", "The spec names a version that there is not."
+    VERSION_NOT_DELETED = (
+        "VersionNotDeleted",
+        "The object store does not delete the files of a version; it is tried again by itself.",
+    )
 
 
 class VersionState(Word):
@@ -339,3 +355,6 @@ class VersionState(Word):
     READY = "Ready", "Files and manifest are complete and never change again."
     FAILED = "Failed", "This version has no usable files and never will; its number is not used again."
     CORRUPTED = "Corrupted", "Files or manifest are not what they were; the message names them, none should be used."
+    ARCHIVED = "Archived", "Files and manifest are kept, but the version is laid aside: no alias can name it."
+    DELETING = "Deleting", "The version's files are being deleted."
+    DELETED = "Deleted", "The version's files were deleted; its number is not used again."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Self
 
 from trainyard_operator.api.fields import (
@@ -17,6 +17,7 @@ from trainyard_operator.api.fields import (
     read_text,
     read_whole,
 )
+from trainyard_operator.api.model_keeping import KeepingSpec
 from trainyard_operator.api.model_sources import (
     ImportSpec,
     PromotionSpec,
@@ -73,6 +74,7 @@ class RegisteredModelSpec:
     promote_from: PromotionSpec | None = None
     shared_with: tuple[str, ...] = ()
     verification: VerificationSpec = VerificationSpec()
+    keeping: KeepingSpec = field(default_factory=KeepingSpec)
 
     @classmethod
     def parse(cls, spec: object, *, name: str | None = None, namespace: str | None = None) -> Self:
@@ -107,6 +109,7 @@ class RegisteredModelSpec:
             promote_from=read_promotion(fields.get("promoteFrom"), "spec.promoteFrom", namespace=namespace),
             shared_with=read_shared_with(fields.get("sharedWith"), "spec.sharedWith"),
             verification=VerificationSpec.parse(fields.get("verification")),
+            keeping=KeepingSpec.parse(fields),
         )
 
 

@@ -19,7 +19,7 @@ from trainyard_operator.api.reasons import VersionState
 from trainyard_operator.api.registered_model import RegisteredModelSpec
 from trainyard_operator.domain.conditions import Condition, find
 from trainyard_operator.domain.plan import Event, VersionRequest
-from trainyard_operator.domain.registry import MAX_VERSIONS, is_full
+from trainyard_operator.domain.registry import MAX_ENTRIES, is_full
 
 JsonObject = dict[str, Any]
 
@@ -111,7 +111,7 @@ def plan_sources(
     """Return the versions to take numbers for, and the conditions that say how far imports and promotion are."""
     namespace = parent["metadata"].get("namespace") or ""
     made = {entry["key"]: entry for entry in versions}
-    room = 0 if is_full(parent) else MAX_VERSIONS - len(versions)
+    room = 0 if is_full(parent) else MAX_ENTRIES - len(versions)
     parts = []
     if spec.imports:
         parts.append(_imports(spec, made, view, room=room))
@@ -152,6 +152,12 @@ def first_source(document: Mapping[str, Any], namespace: str) -> JsonObject:
             return {name: {**document[name], "namespace": namespace}}
     before = document.get("promotedFrom") or {}
     return {name: before[name] for name in ("run", "import") if name in before}
+
+
+def wished_keys(spec: RegisteredModelSpec) -> frozenset[str]:
+    """Return the keys of the versions that a spec itself asks for."""
+    promoted = {promotion_key(spec.promote_from)} if spec.promote_from is not None else set()
+    return frozenset({*(import_key(wish.key) for wish in spec.imports), *promoted})
 
 
 def made_from(entry: Mapping[str, Any]) -> str:

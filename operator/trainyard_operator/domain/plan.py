@@ -69,6 +69,23 @@ class Inspection:
 
 
 @dataclass(frozen=True, kw_only=True)
+class VersionClearing:
+    """A version whose files are to be deleted, after the status says so; doing it twice changes nothing more."""
+
+    model_name: str
+    version: int
+    tombstone: JsonObject  # its status entry once the files are gone
+
+
+@dataclass(frozen=True, kw_only=True)
+class VersionFiling:
+    """Status entries to write into the archive of a model, before the status forgets them."""
+
+    model_name: str
+    entries: tuple[JsonObject, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Patch:
     """A merge patch (RFC 7386) of another object, or of the planned one beside its status."""
 
@@ -114,8 +131,10 @@ class Plan:
     call: GroupCall | None = None
     register: tuple[VersionRequest, ...] = ()
     copy: tuple[VersionCopy, ...] = ()
+    file: tuple[VersionFiling, ...] = ()
     status: JsonObject | None = None
     inspect: Inspection | None = None  # after the status, which says how far the ones before it came
+    clear: tuple[VersionClearing, ...] = ()
     erase: bool = False  # all that the planned run has in the object store, after the status was written
     events: tuple[Event, ...] = ()
     requeue_after: float | None = None

@@ -15,7 +15,8 @@ from trainyard_operator.api.registered_model import RegisteredModelSpec
 from trainyard_operator.domain.conditions import Condition, merge, shorten
 from trainyard_operator.domain.model_aliases import FIELDS as ALIAS_FIELDS
 from trainyard_operator.domain.model_aliases import plan_aliases
-from trainyard_operator.domain.model_sources import SourcesView, made_from, plan_sources
+from trainyard_operator.domain.model_keeping import ASIDE, KeepingView, keep, with_returned
+from trainyard_operator.domain.model_sources import SourcesView, made_from, plan_sources, wished_keys
 from trainyard_operator.domain.model_verification import FIELDS as VERIFICATION_FIELDS
 from trainyard_operator.domain.model_verification import Findings, plan_verification
 from trainyard_operator.domain.plan import Event, Plan, VersionCopy, soonest
@@ -51,6 +52,7 @@ class ModelView:
     answers: bool = True  # whether the object store said what it has
     trouble: str = ""  # what the object store does not do, where pending versions wait for it
     trust: Trust | None = None  # what is known of the object store; None where it has not been asked yet
+    keeping: KeepingView = field(default_factory=KeepingView)
 
 
 def plan_registered_model(parent: Mapping[str, Any], view: ModelView, now: datetime) -> Plan:
@@ -75,23 +77,42 @@ def plan_registered_model(parent: Mapping[str, Any], view: ModelView, now: datet
         findings=view.findings,
         now=now,
     )
-    versions = checked.versions
+    there = with_returned(checked.versions, spec.keeping, view.keeping)
+    aliases = plan_aliases(parent=parent, wished=spec.aliases, versions=there, now=now)
+    facts = aliases.status.get("aliases", {})
+    kept = keep(
+        parent=parent,
+        spec=spec.keeping,
+        versions=there,
+        aliases=facts,
+        wished=wished_keys(spec),
+        view=view.keeping,
+        now=now,
+    )
+    versions = kept.versions
     copies = tuple(
         VersionCopy(model_name=spec.model_name, version=entry["version"], entry=dict(entry))
         for entry in versions
         if entry["state"] == VersionState.PENDING and entry["version"] not in sources.held and view.answers
     )
-    aliases = plan_aliases(parent=parent, wished=spec.aliases, versions=versions, now=now)
-    kept = {name: value for name, value in old.items() if name not in {*ALIAS_FIELDS, *VERIFICATION_FIELDS}}
-    status = {**kept, **({"versions": versions} if versions else {}), **aliases.status, **checked.status}
-    others = (*aliases.conditions, *sources.conditions, *trust_conditions(old, view.trust))
+    told = {name: value for name, value in old.items() if name not in {*ALIAS_FIELDS, *VERIFICATION_FIELDS}}
+    status = {**told, **({"versions": versions} if versions else {}), **aliases.status, **checked.status, **kept.fields}
+    status = {name: value for name, value in status.items() if value is not None}
+    others = (*aliases.conditions, *sources.conditions, *trust_conditions(old, view.trust), *kept.conditions)
     plan = _written(parent, old, status, _state(versions, view.trouble), now, others=others)
     return Plan(
         copy=copies,
+        file=kept.file,
         inspect=checked.inspect,
         status=plan.status,
-        events=(*plan.events, *aliases.events, *sources.events, *checked.events),
-        requeue_after=soonest(sources.requeue_after, checked.requeue_after, None if view.answers else STORE_SECONDS),
+        clear=kept.clear,
+        events=(*plan.events, *aliases.events, *sources.events, *checked.events, *kept.events),
+        requeue_after=soonest(
+            sources.requeue_after,
+            checked.requeue_after,
+            kept.requeue_after,
+            None if view.answers else STORE_SECONDS,
+        ),
     )
 
 
@@ -119,10 +140,14 @@ def _signature(view: ModelView, number: int, key_sha256: str) -> JsonObject:
     return {"uri": f"{view.folder_uri}{number}.sig", "keySha256": key_sha256}
 
 
+_NOTHING = "nothing has been registered under this name yet"
+
+
 def _state(versions: list[JsonObject], trouble: str) -> Condition:
-    if not versions:
-        return _condition(Reason.NO_VERSIONS, "nothing has been registered under this name yet")
-    latest = versions[-1]
+    latest = next((entry for entry in reversed(versions) if entry["state"] not in ASIDE), None)
+    if latest is None:
+        words = f"all versions up to {versions[-1]['id']} are archived or deleted" if versions else _NOTHING
+        return _condition(Reason.NO_VERSIONS, words)
     if latest["state"] == VersionState.READY:
         return _condition(Reason.VERSION_READY, f"{latest['id']} is ready")
     if latest["state"] == VersionState.CORRUPTED:
@@ -164,7 +189,8 @@ def _story(old: Mapping[str, Any], new: Mapping[str, Any], ready: Condition) -> 
     events = []
     for entry in new.get("versions") or ():
         state = entry["state"]
-        if state == before.get(entry["version"]):
+        # An entry that came back from the archive, or a version that is not laid aside any more, is no news.
+        if before.get(entry["version"]) in {None, VersionState.ARCHIVED, state}:
             continue
         if state == VersionState.READY and before.get(entry["version"]) == VersionState.CORRUPTED:
             words = f"{entry['id']} has the bytes of its manifest again, and is ready"

@@ -32,13 +32,14 @@ class Beyond:
 
 
 NOTHING = Beyond()
-MAX_VERSIONS = 1000
-# etcd takes 1.5 MiB an object; the spec, managed fields and one more entry need room beside the status.
-MAX_STATUS_BYTES = 1 << 20
+# What the schema admits in one status; the planner moves older entries to the archive long before.
+MAX_ENTRIES = 1000
+# The object stays below 1 MiB: the spec, managed fields and one more entry need room beside the status.
+MAX_STATUS_BYTES = 900 << 10
 
 
 class RegistryFullError(Exception):
-    """The status of a RegisteredModel has no room for one more version."""
+    """The status of a RegisteredModel has no room for one more version until its pending ones are done."""
 
 
 def build_model(*, namespace: str, model_name: str) -> JsonObject:
@@ -69,9 +70,9 @@ def highest_number(model: Mapping[str, Any]) -> int:
 
 
 def is_full(model: Mapping[str, Any]) -> bool:
-    """Return whether the status of a model has no room for one more version."""
+    """Return whether the status of a model has no room for one more version now."""
     status = model.get("status") or {}
-    return len(status.get("versions") or ()) >= MAX_VERSIONS or len(canonical_json(status)) > MAX_STATUS_BYTES
+    return len(status.get("versions") or ()) >= MAX_ENTRIES or len(canonical_json(status)) > MAX_STATUS_BYTES
 
 
 def allocate(
@@ -88,7 +89,7 @@ def allocate(
     Raises
     ------
     RegistryFullError
-        If the status has no room for one more version.
+        If the status has no room for one more version now.
     """
     if find_version(model, request.key) is not None:
         return None
@@ -96,7 +97,8 @@ def allocate(
     versions = list(status.get("versions") or ())
     if is_full(model):
         raise RegistryFullError(
-            f"{model['metadata']['name']} has {len(versions)} versions, its status has no room left"
+            f"{model['metadata']['name']} has {len(versions)} versions in its status, which has no room now: "
+            "older ones leave it once they are made"
         )
     name = model["spec"]["modelName"]
     if any(entry["key"] == request.key for entry in beyond.entries):
@@ -118,7 +120,7 @@ def allocate(
 
 def that_fit(status: JsonObject, entries: Sequence[JsonObject], *, key: str = "") -> list[JsonObject]:
     """Return the entry of `key` and as many of the newest others as a status has room for, by number."""
-    places = MAX_VERSIONS - len(status.get("versions") or ())
+    places = MAX_ENTRIES - len(status.get("versions") or ())
     room = MAX_STATUS_BYTES - len(canonical_json(status))
     kept: list[JsonObject] = []
     for entry in sorted(entries, key=lambda entry: (entry["key"] == key, entry["version"]), reverse=True):
@@ -127,3 +129,15 @@ def that_fit(status: JsonObject, entries: Sequence[JsonObject], *, key: str = ""
             break
         kept.append(entry)
     return sorted(kept, key=lambda entry: int(entry["version"]))
+
+
+def restored(*, model: Mapping[str, Any], entry: Mapping[str, Any]) -> JsonObject:
+    """Return the model's status with an entry of its archive back in its place."""
+    status: JsonObject = dict(model.get("status") or {})
+    others = [known for known in status.get("versions") or () if known["version"] != entry["version"]]
+    archive = status.get("archivedEntries") or {}
+    return {
+        **status,
+        "versions": sorted([*others, dict(entry)], key=lambda one: int(one["version"])),
+        "archivedEntries": {**archive, "count": max(int(archive.get("count") or 0) - 1, 0)},
+    }

@@ -16,8 +16,9 @@ from trainyard_operator.api.training_job import ModelSpec, TrainingJobSpec
 from trainyard_operator.domain.attempts import latest_attempt
 from trainyard_operator.domain.conditions import shorten
 from trainyard_operator.domain.metrics import bounded
+from trainyard_operator.domain.model_keeping import GOING
 from trainyard_operator.domain.plan import VersionRequest
-from trainyard_operator.domain.registry import build_model, find_version, is_full, version_key
+from trainyard_operator.domain.registry import build_model, find_version, version_key
 from trainyard_operator.domain.run_ending import Failure
 from trainyard_operator.domain.run_view import RunView, SavedRun
 
@@ -85,7 +86,7 @@ def registration(
             if unmet:
                 held.append(_held(wished, unmet))
                 continue
-            missing = path_failure(wished, saved) or _room_failure(wished, model)
+            missing = path_failure(wished, saved)
             if missing is not None:
                 failure = failure or missing
                 continue
@@ -93,7 +94,7 @@ def registration(
                 create.append(build_model(namespace=parent["metadata"]["namespace"], model_name=wish.name))
             register.append(_request(parent=parent, wish=wish, view=view, saved=saved, image_digest=image_digest))
             waiting.append(wish.name)
-        elif version["state"] == VersionState.READY:
+        elif version["state"] in {VersionState.READY, VersionState.ARCHIVED}:
             entries.append(
                 {
                     "name": wish.name,
@@ -103,8 +104,7 @@ def registration(
                     "uri": version.get("uri", ""),
                 }
             )
-        elif version["state"] == VersionState.FAILED:
-            words = f"{version['id']} could not be made: {version.get('message', '')}"
+        elif (words := _never(version)) is not None:
             failure = failure or Failure(reason=Reason.MODEL_NOT_REGISTERED, message=words)
         elif version["state"] == VersionState.CORRUPTED:
             words = f"{version['id']} is not what it was registered as: {version.get('message', '')}"
@@ -120,6 +120,15 @@ def registration(
         failure=failure,
         trouble=view.store_trouble,
     )
+
+
+def _never(version: Mapping[str, Any]) -> str | None:
+    """Return why a version will never be Ready, None where it may be."""
+    if version["state"] == VersionState.FAILED:
+        return f"{version['id']} could not be made: {version.get('message', '')}"
+    if version["state"] in GOING:
+        return f"{version['id']} was made from this path of the run, and was deleted since: save it in another run"
+    return None
 
 
 def wishes(spec: TrainingJobSpec, saved: SavedRun) -> tuple[Wish, ...]:
@@ -196,16 +205,6 @@ def path_failure(wished: Wish, saved: SavedRun) -> Failure | None:
         reason=Reason.MODEL_PATH_NOT_FOUND,
         message=f"{wished.where}: there is no file at {wish.path} for the model {wish.name}; {there}",
     )
-
-
-def _room_failure(wished: Wish, model: Mapping[str, Any] | None) -> Failure | None:
-    if model is None or not is_full(model):
-        return None
-    words = (
-        f"{wished.where}: {wished.model.name} has as many versions as its RegisteredModel can hold: "
-        "register under a new name"
-    )
-    return Failure(reason=Reason.MODEL_NOT_REGISTERED, message=words)
 
 
 def _request(

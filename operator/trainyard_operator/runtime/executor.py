@@ -14,8 +14,16 @@ from weakref import WeakValueDictionary
 from trainyard_operator.api.names import DEPLOYMENT, ENVIRONMENT_LABEL, JOB, NODE_POOL, REGISTERED_MODEL, Kind
 from trainyard_operator.cloud.groups import NodeGroups
 from trainyard_operator.domain.environment_build import environment_of
-from trainyard_operator.domain.plan import Deletion, Patch, Plan, VersionCopy, VersionRequest
-from trainyard_operator.domain.registry import Beyond, allocate, find_version, highest_number
+from trainyard_operator.domain.model_keeping import archived_count
+from trainyard_operator.domain.plan import Deletion, Patch, Plan, VersionClearing, VersionCopy, VersionRequest
+from trainyard_operator.domain.registry import (
+    Beyond,
+    RegistryFullError,
+    allocate,
+    find_version,
+    highest_number,
+    restored,
+)
 from trainyard_operator.kube.client import Client, find_one
 from trainyard_operator.kube.errors import AlreadyExists, ApiError, Conflict, NotFound
 from trainyard_operator.runtime.background import Background
@@ -24,6 +32,7 @@ from trainyard_operator.runtime.environments import EnvironmentBook
 from trainyard_operator.runtime.events import EventPoster
 from trainyard_operator.runtime.informer import Informer
 from trainyard_operator.runtime.memory import Memory
+from trainyard_operator.runtime.model_keeper import ModelKeeper
 from trainyard_operator.runtime.queues import Key
 from trainyard_operator.runtime.store import Store
 from trainyard_operator.storage.errors import CopyRefused, StoreError
@@ -65,6 +74,7 @@ class Executor:
         groups: NodeGroups,
         environments: EnvironmentBook,
         background: Background,
+        keeper: ModelKeeper,
         now: Callable[[], datetime],
     ) -> None:
         self._client = client
@@ -77,6 +87,7 @@ class Executor:
         self._groups = groups
         self._environments = environments
         self._background = background
+        self._keeper = keeper
         self._now = now
         self._events = EventPoster(client=client)
         self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
@@ -110,14 +121,17 @@ class Executor:
         if plan.inspect is not None:
             self._memory.inspections.ask(key, parent["metadata"]["uid"], plan.inspect)
         await self._tell(kind, parent, plan)
+        cleared = await asyncio.gather(*(self._clear(key, parent, wish) for wish in plan.clear))
         if plan.erase:
             await self._erase_run(parent["metadata"])
         if trouble is not None:
             raise trouble
-        return done
+        return done and all(cleared)
 
     async def _registrations(self, key: Key, parent: JsonObject, plan: Plan) -> tuple[bool, StoreError | None]:
         """Take the numbers and make the copies of a plan; return whether all is done, and what the store did not do."""
+        for filing in plan.file:  # before the status that forgets these entries, or not at all
+            await self._keeper.file(key.namespace, filing)
         outcomes: list[bool | BaseException] = []
         for request in plan.register:
             try:
@@ -206,12 +220,7 @@ class Executor:
                     )
                 if find_version(model, request.key) is not None:
                     return
-                # The status may be an old one that came back: what was given away since then is in the store.
-                name, known = model["spec"]["modelName"], highest_number(model)
-                beyond = await self._beyond(namespace, name, known)
-                if beyond.used > known:
-                    log.warning("%s/%s: %s", namespace, request.model, _behind(name, known, beyond.used))
-                status = allocate(model=model, request=request, beyond=beyond, now=self._now())
+                status = await self._wished_status(namespace, model, request)
                 if status is None:
                     return
                 try:
@@ -230,6 +239,33 @@ class Executor:
             raise Conflict(
                 f"RegisteredModel {namespace}/{request.model} keeps changing under {_ALLOCATION_ATTEMPTS} attempts"
             )
+
+    async def _wished_status(self, namespace: str, model: JsonObject, request: VersionRequest) -> JsonObject | None:
+        name, known = model["spec"]["modelName"], highest_number(model)
+        if archived_count(model):
+            # The same request gives the same version for ever, also where the status has forgotten it.
+            entry = await self._keeper.find(namespace, name, request.key)
+            if entry is not None:
+                return restored(model=model, entry=entry)
+        # The status may be an old one that came back: what was given away since then is in the store.
+        beyond = await self._beyond(namespace, name, known)
+        if beyond.used > known:
+            log.warning("%s/%s: %s", namespace, request.model, _behind(name, known, beyond.used))
+        try:
+            return allocate(model=model, request=request, beyond=beyond, now=self._now())
+        except RegistryFullError as error:
+            raise Conflict(str(error)) from error  # there is room again once the pending versions are made
+
+    async def _clear(self, key: Key, parent: JsonObject, wish: VersionClearing) -> bool:
+        place, name = (parent["metadata"]["uid"], wish.version), ("clear", key.namespace, wish.model_name, wish.version)
+        try:
+            done = await self._background.do(name, partial(self._keeper.clear, key.namespace, wish), key=key)
+        except StoreError as error:
+            self._memory.kept_files[place] = str(error)
+            raise
+        if done:
+            self._memory.kept_files.pop(place, None)
+        return done
 
     async def _copy_version(self, key: Key, parent: JsonObject, wish: VersionCopy) -> bool:
         name = (key.namespace, wish.model_name, wish.version)

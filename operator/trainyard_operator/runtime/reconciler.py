@@ -115,7 +115,7 @@ class Reconciler:
         return self._again(key, plan)
 
     def _again(self, key: Key, plan: Plan) -> str:
-        if plan.copy or plan.register or plan.seal is not None:
+        if plan.copy or plan.register or plan.clear or plan.seal is not None:
             self._queue.add_after(key, STEP_SECONDS)
             return "progress"
         if plan.requeue_after is not None:

@@ -1,7 +1,8 @@
 """What is kept of an object: ten thousand finished runs have to fit beside each other.
 
-Everything that the planners read stays; managed fields (but for who has set the aliases of a model), pod specs and the
-text of users' scripts go. Keys and short strings are interned, since every object of a kind repeats the same ones.
+Everything that the planners read stays; managed fields (but for who has set the aliases of a model or deleted its
+versions), pod specs and the text of users' scripts go. Keys and short strings are interned, since every object of a
+kind repeats the same ones.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ def _requirements_file(run: JsonObject) -> object:
 
 
 def _registered_model(obj: JsonObject) -> JsonObject:
-    owners = [_alias_owner(entry) for entry in obj["metadata"].get("managedFields") or ()]
+    owners = [_owner(entry) for entry in obj["metadata"].get("managedFields") or ()]
     known = [entry for entry in owners if entry is not None]
     return {
         "metadata": {**_metadata(obj["metadata"]), **({"managedFields": known} if known else {})},
@@ -103,13 +104,14 @@ def _registered_model(obj: JsonObject) -> JsonObject:
     }
 
 
-def _alias_owner(entry: JsonObject) -> JsonObject | None:
-    """Return what an entry of the managed fields says of `spec.aliases`, or None where that is nothing."""
-    aliases = ((entry.get("fieldsV1") or {}).get("f:spec") or {}).get("f:aliases")
-    if aliases is None:
+def _owner(entry: JsonObject) -> JsonObject | None:
+    """Return what an entry of the managed fields says of aliases and deletions, or None where that is nothing."""
+    fields = (entry.get("fieldsV1") or {}).get("f:spec") or {}
+    told = {name: fields[name] for name in ("f:aliases", "f:delete") if name in fields}
+    if not told:
         return None
     about: JsonObject = {name: entry[name] for name in ("manager", "subresource", "time") if name in entry}
-    return {**about, "fieldsV1": {"f:spec": {"f:aliases": aliases}}}
+    return {**about, "fieldsV1": {"f:spec": told}}
 
 
 def _job(obj: JsonObject) -> JsonObject:

@@ -92,6 +92,26 @@ def model_prefix(namespace: str, model_name: str) -> str:
     return f"{models_prefix(namespace)}{model_name}/"
 
 
+def tombstone_key(namespace: str, model_name: str, version: int) -> str:
+    """Return the key of what says that a version was deleted: beside its manifest, which stays."""
+    return f"{models_prefix(namespace)}{model_name}/{version}.deleted.json"
+
+
+def archive_prefix(namespace: str, model_name: str) -> str:
+    """Return the prefix of the entries of a model's older versions; no version's folder has a name like it."""
+    return f"{models_prefix(namespace)}{model_name}/archive/"
+
+
+def archive_page_key(namespace: str, model_name: str, first: int, last: int) -> str:
+    """Return the key of the entries of the versions from `first` to `last`."""
+    return f"{archive_prefix(namespace, model_name)}{first}-{last}.json"
+
+
+def archive_index_key(namespace: str, model_name: str, digest: str) -> str:
+    """Return the key of the number that an archived version has, by the digest of what it was made from."""
+    return f"{archive_prefix(namespace, model_name)}keys/{digest}.json"
+
+
 def environment_prefix(namespace: str, digest: str) -> str:
     """Return the prefix of what the builds of an environment write."""
     return f"{ENVIRONMENTS}{namespace}/{digest}/"

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass, field
 
 from trainyard_operator.domain.model_restore import Found, JsonObject, entry_of_manifest
-from trainyard_operator.domain.registry import MAX_VERSIONS, Beyond
+from trainyard_operator.domain.registry import MAX_ENTRIES, Beyond
 from trainyard_operator.storage import layout
 from trainyard_operator.storage.errors import ManifestInvalid
 from trainyard_operator.storage.models import read_model_manifest
@@ -56,7 +56,7 @@ async def look_beyond(store: ObjectStore, namespace: str, model_name: str, known
     unknown = [number for number in numbers.all if number > known]
     if not unknown:
         return Beyond()
-    whole = sorted(numbers.sealed.intersection(unknown) - numbers.deleted)[-MAX_VERSIONS:]
+    whole = sorted(numbers.sealed.intersection(unknown) - numbers.deleted)[-MAX_ENTRIES:]
     found = await _read(store, namespace, model_name, whole)
     return Beyond(used=max(unknown), entries=tuple(entry for entry in found.values() if not isinstance(entry, str)))
 

@@ -15,6 +15,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeVar
 
 from trainyard_operator.storage import layout
@@ -68,6 +69,8 @@ class ObjectInfo:
     etag: str | None = None
     sha256: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)  # known from `head` and `digest` only
+    modified: datetime | None = None  # known from `list` only
+    retained: str = ""  # why the store does not let it be deleted, in words; known from `head` only
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +119,9 @@ class ObjectStore(Protocol):
 
     async def delete(self, keys: Sequence[str]) -> None:
         """Delete up to a page of objects; those that are not there are no trouble."""
+
+    async def may_retain(self) -> bool:
+        """Return whether objects may be locked against deletion; `head` says which are."""
 
     def sign_get(self, key: str, *, seconds: int = URL_SECONDS) -> str:
         """Return an address from which the object can be read without keys."""
@@ -228,6 +234,10 @@ class S3Store:
         """Delete up to a page of objects; those that are not there are no trouble."""
         await self._run(self._delete, keys)
 
+    async def may_retain(self) -> bool:
+        """Return whether objects may be locked against deletion; `head` says which are."""
+        return await self._run(self._may_retain)
+
     def sign_get(self, key: str, *, seconds: int = URL_SECONDS) -> str:
         """Return an address from which the object can be read without keys."""
         params = {"Bucket": self._bucket, "Key": key}
@@ -327,6 +337,7 @@ class S3Store:
             etag=answer.get("ETag"),
             sha256=sha256,
             metadata=answer.get("Metadata") or {},
+            retained=_retained(answer.get("ObjectLockRetainUntilDate"), answer.get("ObjectLockLegalHoldStatus")),
         )
 
     def _hash(self, key: str) -> ObjectInfo:
@@ -347,7 +358,8 @@ class S3Store:
             answer = self._client.list_objects_v2(Bucket=self._bucket, Prefix=prefix, MaxKeys=limit, **optional)
         return Page(
             objects=tuple(
-                ObjectInfo(key=o["Key"], bytes=o["Size"], etag=o.get("ETag")) for o in answer.get("Contents", ())
+                ObjectInfo(key=o["Key"], bytes=o["Size"], etag=o.get("ETag"), modified=o.get("LastModified"))
+                for o in answer.get("Contents", ())
             ),
             folders=tuple(p["Prefix"] for p in answer.get("CommonPrefixes", ())),
             more=answer["IsTruncated"],
@@ -359,6 +371,17 @@ class S3Store:
             answer = self._client.delete_objects(Bucket=self._bucket, Delete=wish)
         for refused in answer.get("Errors", ()):
             raise StoreRefused(f"{refused.get('Key')}: {refused.get('Message') or refused.get('Code')}")
+
+    def _may_retain(self) -> bool:
+        with _typed(self._bucket):
+            try:
+                self._client.get_object_lock_configuration(Bucket=self._bucket)
+            except self._client.exceptions.ClientError as error:
+                if _status(error) >= 500:  # noqa: PLR2004
+                    raise
+                # Where the question itself is not allowed, each object has to be asked.
+                return _status(error) in {401, 403}
+        return True
 
     def _copy(self, source: str, target: str) -> None:
         with _typed(source):
@@ -421,6 +444,12 @@ def _translate(error: Any, key: str) -> Exception:
     if status == 404:  # noqa: PLR2004
         return ObjectNotFound(text)
     return StoreRefused(text)
+
+
+def _retained(until: datetime | None, hold: str | None) -> str:
+    if until is not None and until > datetime.now(UTC):
+        return f"retained until {until.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    return "under a legal hold" if hold == "ON" else ""
 
 
 def _status(error: Any) -> int:

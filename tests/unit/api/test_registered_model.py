@@ -47,6 +47,22 @@ def test_every_field_is_read():
                 ("null", {"a": None}, "spec.aliases.a names no version: give a version's number"),
             ]
         ),
+        pytest.param({"modelName": "a", "delete": 3}, "spec.delete must be a list", id="one number to delete"),
+        pytest.param({"modelName": "a", "delete": [1, "2"]}, "spec.delete[1] must be a whole", id="text to delete"),
+        pytest.param({"modelName": "a", "delete": [None]}, "spec.delete[0] is missing", id="nothing to delete"),
+        pytest.param({"modelName": "a", "archive": [0]}, "spec.archive[0] is 0: give a number from 1", id="zero"),
+        pytest.param({"modelName": "a", "archive": list(range(1, 202))}, "at most 200", id="too many"),
+        pytest.param({"modelName": "a", "retention": {}}, "spec.retention.keepLast is missing", id="empty rule"),
+        pytest.param(
+            {"modelName": "a", "retention": {"keepLast": 0, "keepReadyDays": 1}},
+            "spec.retention.keepLast is 0: give a number from 1",
+            id="rule that keeps none",
+        ),
+        pytest.param(
+            {"modelName": "a", "retention": {"keepLast": 1, "keepReadyDays": None}},
+            "spec.retention.keepReadyDays is missing",
+            id="rule without days",
+        ),
     ],
 )
 def test_a_spec_that_cannot_work_is_refused_in_words_that_help(broken, message):

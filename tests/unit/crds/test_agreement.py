@@ -35,12 +35,13 @@ from trainyard_operator.api.environment import EnvironmentSpec, KeyReference
 from trainyard_operator.api.input_cache import InputCacheSpec
 from trainyard_operator.api.inputs import ClaimSpec, InputSpec, S3Spec
 from trainyard_operator.api.metric_condition import MetricCondition
+from trainyard_operator.api.model_keeping import KeepingSpec, Retention
 from trainyard_operator.api.model_sources import ImportSpec, PromotionSpec
 from trainyard_operator.api.registered_model import RegisteredModelSpec, VerificationSpec
 from trainyard_operator.api.source import ArchiveSpec, GitSpec, SourceSpec
 from trainyard_operator.api.training_job import ModelSpec, TrainingJobSpec
 from trainyard_operator.domain import cluster_nodes, cluster_status, model_aliases
-from trainyard_operator.domain.registry import MAX_VERSIONS, version_key
+from trainyard_operator.domain.registry import MAX_ENTRIES, version_key
 
 # A schema's leaf, a value for it, the attribute that gives it back, and what that is where it differs from the value.
 TRAINING_JOB = [
@@ -174,6 +175,11 @@ REGISTERED_MODEL = [
     ("sharedWith[]", ["prod"], "shared_with", ("prod",)),
     ("verification.everyHours", 24, "verification.every_hours", 24),
     ("verification.request", "2026-11-26", "verification.request", "2026-11-26"),
+    ("archive[]", [1, 2], "keeping.archive", (1, 2)),
+    ("delete[]", [3], "keeping.delete", (3,)),
+    ("retention.keepLast", 10, "keeping.retention.keep_last", 10),
+    ("retention.keepReadyDays", 30, "keeping.retention.keep_days", 30),
+    ("retention.dryRun", True, "keeping.retention.dry_run", True),
 ]
 TABLES = {
     "trainingjobs": (
@@ -189,7 +195,11 @@ TABLES = {
         ComputeClusterSpec,
         [Toleration, NodeClassRef, EksSettings, AutoscalerSettings, InputCacheSpec],
     ),
-    "registeredmodels": (REGISTERED_MODEL, RegisteredModelSpec, [ImportSpec, PromotionSpec, VerificationSpec]),
+    "registeredmodels": (
+        REGISTERED_MODEL,
+        RegisteredModelSpec,
+        [ImportSpec, PromotionSpec, VerificationSpec, KeepingSpec, Retention],
+    ),
 }
 
 
@@ -578,7 +588,7 @@ def test_a_script_may_say_of_a_model_what_a_spec_may():
 
 
 def test_a_status_holds_as_many_versions_as_the_registry_gives():
-    assert node_at("registeredmodels", "status.versions")["maxItems"] == MAX_VERSIONS
+    assert node_at("registeredmodels", "status.versions")["maxItems"] == MAX_ENTRIES
 
 
 def test_paths_are_bounded_as_the_contract_bounds_them():

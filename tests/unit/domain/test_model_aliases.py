@@ -106,7 +106,7 @@ def test_an_alias_that_leaves_the_spec_is_removed_with_a_trace():
         pytest.param(("Ready",), 2, "there is no version 2", id="missing"),
         pytest.param(("Ready", "Pending"), 2, "version 2 is Pending, not Ready", id="pending"),
         pytest.param(("Ready", "Failed"), 2, "version 2 is Failed, not Ready", id="failed"),
-        pytest.param(("Ready", "Archived"), 2, "version 2 is Archived, not Ready", id="a state of another part"),
+        pytest.param(("Ready", "Deleted"), 2, "version 2 is Deleted, not Ready", id="a state of another part"),
     ],
 )
 def test_an_alias_to_what_is_not_ready_is_refused_and_the_old_one_stays(states, wish, words):
@@ -195,7 +195,8 @@ def test_aliases_stay_as_they_are_while_the_spec_cannot_be_understood():
 
 
 ALIASES = st.dictionaries(st.sampled_from(["champion", "challenger", "v1.0"]), st.integers(1, 5), max_size=3)
-STATES = st.lists(st.sampled_from(list(VersionState)), max_size=4)
+# What is Archived is Ready again where `spec.archive` does not name it.
+STATES = st.lists(st.sampled_from([state for state in VersionState if state != VersionState.ARCHIVED]), max_size=4)
 
 
 @settings(max_examples=200, deadline=None)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.domain.builders import model, version
 from trainyard_operator.domain.model_restore import Found, restore
-from trainyard_operator.domain.registry import MAX_VERSIONS
+from trainyard_operator.domain.registry import MAX_ENTRIES
 
 
 def sealed(number, **over):
@@ -60,6 +60,6 @@ def test_a_manifest_that_is_not_the_one_of_the_status_is_told():
 
 
 def test_what_has_no_room_is_told():
-    done = restore(model(), Found(entries=[sealed(n) for n in range(1, MAX_VERSIONS + 3)]))
+    done = restore(model(), Found(entries=[sealed(n) for n in range(1, MAX_ENTRIES + 3)]))
     assert numbers(done)[0] == 3
     assert done.notes == ("the status has no room for 2 versions, up to number 2",)

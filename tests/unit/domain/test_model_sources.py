@@ -142,7 +142,7 @@ def test_a_trailing_slash_is_no_other_path():
 
 @pytest.mark.parametrize("full", [imported, promoted], ids=["import", "promotion"])
 def test_a_model_that_is_full_says_so_and_takes_no_number(full, monkeypatch):
-    monkeypatch.setattr("trainyard_operator.domain.model_sources.MAX_VERSIONS", 1)
+    monkeypatch.setattr("trainyard_operator.domain.model_sources.MAX_ENTRIES", 1)
     spec = {"imports": [wish()]} if full is imported else {"promoteFrom": PROMOTION}
     view = SourcesView(found=frozenset({"one"}), models={("lab", "iris"): source()})
     after = plan(parent(version(1), **spec), view)

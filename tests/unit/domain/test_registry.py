@@ -10,7 +10,7 @@ from tests.unit.domain.builders import NOW, model, version
 from trainyard_operator.api.names import object_name
 from trainyard_operator.domain.plan import VersionRequest
 from trainyard_operator.domain.registered_model import ModelView, Sealed, plan_registered_model
-from trainyard_operator.domain.registry import MAX_VERSIONS, Beyond, RegistryFullError, allocate, that_fit
+from trainyard_operator.domain.registry import MAX_ENTRIES, Beyond, RegistryFullError, allocate, that_fit
 
 NAME = object_name("sklearn_mnist")
 
@@ -46,9 +46,9 @@ def test_a_model_that_was_deleted_and_registered_again_goes_on_counting():
     assert take(model(), request(), used=7)["latestId"] == "sklearn_mnist:8"
 
 
-def test_a_full_registry_refuses_with_its_limit():
-    parent = model(*[version(n, key=str(n)) for n in range(1, MAX_VERSIONS + 1)])
-    with pytest.raises(RegistryFullError, match=str(MAX_VERSIONS)):
+def test_a_full_status_takes_no_more_until_older_entries_have_left_it():
+    parent = model(*[version(n, key=str(n)) for n in range(1, MAX_ENTRIES + 1)])
+    with pytest.raises(RegistryFullError, match=str(MAX_ENTRIES)):
         take(parent, request("new"))
 
 
@@ -110,8 +110,8 @@ class TestAStatusThatIsBehindTheObjectStore:
         assert take(model(version(1, key="a")), request("new"), used=2)["latestVersion"] == 3
 
     def test_what_has_no_room_stays_in_the_store_but_not_the_wished_one(self):
-        entries = [version(n, key=str(n)) for n in range(1, MAX_VERSIONS + 5)]
+        entries = [version(n, key=str(n)) for n in range(1, MAX_ENTRIES + 5)]
         kept = that_fit({}, entries, key="2")
-        assert [v["version"] for v in kept] == [2, *range(6, MAX_VERSIONS + 5)]
+        assert [v["version"] for v in kept] == [2, *range(6, MAX_ENTRIES + 5)]
         large = [version(n, key=str(n), description="x" * 2048) for n in range(1, 900)]
         assert 300 < len(that_fit({}, large)) < 500

@@ -5,13 +5,25 @@ from datetime import UTC, datetime
 
 import pytest
 
+from tests.unit.domain.builders import version
 from tests.unit.runtime.fakes import FakeClient, FakeClock, FakeGroups, job, meta, training_job
+from tests.unit.storage.memory import MemoryStore
 from trainyard_operator.api.environment import Environment
 from trainyard_operator.api.names import EVENT, JOB, NODE_CLAIM, REGISTERED_MODEL, TRAINING_JOB
 from trainyard_operator.domain.environment_build import BuildSettings, build_environment_job
 from trainyard_operator.domain.job import PodSettings
-from trainyard_operator.domain.plan import Deletion, Event, Patch, Plan, Seal, VersionCopy, VersionRequest
-from trainyard_operator.domain.registry import Beyond
+from trainyard_operator.domain.plan import (
+    Deletion,
+    Event,
+    Patch,
+    Plan,
+    Seal,
+    VersionClearing,
+    VersionCopy,
+    VersionFiling,
+    VersionRequest,
+)
+from trainyard_operator.domain.registry import MAX_ENTRIES, Beyond
 from trainyard_operator.kube.errors import AlreadyExists, Conflict, Forbidden, Unavailable
 from trainyard_operator.providers.node_group import GroupAddress, GroupCall
 from trainyard_operator.runtime.background import Background
@@ -19,6 +31,7 @@ from trainyard_operator.runtime.events import build_event
 from trainyard_operator.runtime.executor import Executor, ForeignObjectError
 from trainyard_operator.runtime.informer import Informer
 from trainyard_operator.runtime.memory import Memory
+from trainyard_operator.runtime.model_keeper import ModelKeeper
 from trainyard_operator.runtime.queuebook import QueueBook
 from trainyard_operator.runtime.queues import Queues
 from trainyard_operator.runtime.store import Store
@@ -54,6 +67,8 @@ class Bench:
         self.erase_error = None
         self.groups = FakeGroups()
         self.environments = FakeEnvironments()
+        self.objects = MemoryStore()
+        self.keeper = ModelKeeper(self.objects, now=lambda: NOW)
         self.executor = self.another()
         self.parent = self.client.seed(TRAINING_JOB, training_job(status={"phase": "Pending", "metrics": {"a": 1}}))
         self.store.put(TRAINING_JOB, self.parent)
@@ -66,6 +81,7 @@ class Bench:
         return Executor(
             client=self.client, store=self.store, informer=informer, memory=self.memory, copy=self.copy,
             beyond=self.beyond, erase=self.erase, groups=self.groups, environments=self.environments,
+            keeper=self.keeper,
             background=Background(at_once=4, wake=lambda _key: None), now=lambda: NOW,
         )  # fmt: skip
 
@@ -88,8 +104,8 @@ class Bench:
     async def run(self, plan, *, kind=TRAINING_JOB, parent=None):
         return await self.executor.execute(kind, parent or self.parent, plan)
 
-    def seed_model(self, versions=()):
-        model = {"metadata": meta("m"), "spec": {"modelName": "m"}, "status": {"versions": list(versions)}}
+    def seed_model(self, versions=(), **status):
+        model = {"metadata": meta("m"), "spec": {"modelName": "m"}, "status": {"versions": list(versions), **status}}
         return self.client.seed(REGISTERED_MODEL, model)
 
 
@@ -276,6 +292,60 @@ async def test_a_registration_that_meets_a_storm_of_conflicts_gives_up_for_now(b
     bench.client.before = storm
     with pytest.raises(Conflict, match="keeps changing"):
         await bench.run(Plan(register=(request(),)))
+
+
+async def test_a_key_that_only_the_archive_knows_gets_its_version_again(bench):
+    entry = version(7, key="run/m/x", name="m")
+    await bench.keeper.file("ns", VersionFiling(model_name="m", entries=(entry,)))
+    bench.seed_model(archivedEntries={"count": 1, "uri": "s3://b/"}, latestVersion=300)
+    bench.objects.calls.clear()
+    await bench.run(Plan(register=(request("run/m/x"),)))
+    await bench.run(Plan(register=(request("run/m/x"),)))
+    status = bench.client.of(REGISTERED_MODEL)[0]["status"]
+    assert status["versions"] == [entry]
+    assert (status["latestVersion"], status["archivedEntries"]["count"]) == (300, 0)
+    assert len(bench.objects.calls) == 2  # the key's own object, and one page
+
+
+async def test_a_new_key_costs_one_look_into_the_archive_and_gets_the_next_number(bench):
+    bench.seed_model(archivedEntries={"count": 9000, "uri": "s3://b/"}, latestVersion=9300)
+    await bench.run(Plan(register=(request(),)))
+    assert bench.client.of(REGISTERED_MODEL)[0]["status"]["versions"][0]["version"] == 9301
+    assert len(bench.objects.calls) == 1
+
+
+async def test_a_registration_waits_where_the_status_has_no_room(bench):
+    bench.seed_model([version(n, key=str(n), state="Pending") for n in range(1, MAX_ENTRIES + 1)])
+    with pytest.raises(Conflict, match="no room now"):
+        await bench.run(Plan(register=(request(),)))
+
+
+async def test_entries_are_in_the_archive_before_the_status_forgets_them(bench):
+    model = bench.seed_model([version(1)])
+    told = []
+    bench.client.before = lambda verb, *_: told.append((verb, len(bench.objects.objects)))
+    plan = Plan(file=(VersionFiling(model_name="m", entries=(version(1),)),), status={"versions": []})
+    await bench.run(plan, kind=REGISTERED_MODEL, parent=model)
+    assert told == [("patch_status", 2)]
+
+
+async def test_files_go_after_the_status_says_so_and_why_they_do_not_is_remembered(bench):
+    model = bench.seed_model([version(1)])
+    bench.objects.objects["models/ns/m/1/a"] = b"a"
+    wish = Plan(
+        clear=(VersionClearing(model_name="m", version=1, tombstone={}),),
+        status={"versions": [version(1, state="Deleting")]},
+    )
+    bench.objects.breaks_at = lambda call, _key: call == "delete"
+    with pytest.raises(StoreUnavailable):
+        await bench.run(wish, kind=REGISTERED_MODEL, parent=model)
+    assert bench.client.of(REGISTERED_MODEL)[0]["status"]["versions"][0]["state"] == "Deleting"
+    assert "broke at delete" in bench.memory.kept_files[model["metadata"]["uid"], 1]
+    bench.objects.breaks_at = lambda *_: False
+    (model,) = bench.client.of(REGISTERED_MODEL)
+    await bench.run(wish, kind=REGISTERED_MODEL, parent=model)
+    assert list(bench.objects.objects) == ["models/ns/m/1.deleted.json"]
+    assert bench.memory.kept_files == {}
 
 
 async def test_a_models_own_status_is_never_written_over_an_allocation(bench):

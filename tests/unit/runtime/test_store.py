@@ -139,6 +139,13 @@ def test_of_the_managed_fields_of_a_model_those_stay_that_say_who_has_set_its_al
     }
 
 
+def test_who_wrote_a_number_into_a_models_spec_is_kept_of_its_managed_fields():
+    fields = {"f:delete": {".": {}, "v:3": {}}}
+    managed = [{"manager": "argocd", "fieldsV1": {"f:spec": {**fields, "f:archive": {"v:9": {}}}}}, {}]
+    kept = slim(REGISTERED_MODEL, {"metadata": meta(managedFields=managed), "spec": {"modelName": "m"}})
+    assert kept["metadata"]["managedFields"] == [{"manager": "argocd", "fieldsV1": {"f:spec": fields}}]
+
+
 def test_slimming_leaves_the_object_that_it_is_given_alone():
     whole = training_job()
     slim(TRAINING_JOB, whole)

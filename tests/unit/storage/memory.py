@@ -11,6 +11,7 @@ from trainyard_operator.storage.store import PAGE, URL_SECONDS, ObjectInfo, Page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
 
 
 class MemoryStore:
@@ -20,6 +21,8 @@ class MemoryStore:
         self.objects = dict(objects or {})
         self.metadata: dict[str, dict[str, str]] = {}
         self.etags: dict[str, str] = {}
+        self.modified: dict[str, datetime] = {}
+        self.retained: dict[str, str] = {}
         self.calls: list[tuple[str, str]] = []
         self.breaks_at: Callable[[str, str], bool] = lambda _call, _key: False
         self._keeps_checksums = keeps_checksums
@@ -43,7 +46,11 @@ class MemoryStore:
 
     async def head(self, key: str) -> ObjectInfo | None:
         self._called("head", key)
-        return self._info(key) if key in self.objects else None
+        return replace(self._info(key), retained=self.retained.get(key, "")) if key in self.objects else None
+
+    async def may_retain(self) -> bool:
+        self._called("may_retain", "")
+        return bool(self.retained)
 
     async def digest(self, key: str) -> ObjectInfo:
         self._called("digest", key)
@@ -109,6 +116,7 @@ class MemoryStore:
             key=key,
             bytes=len(body),
             etag=self.etags.get(key),
+            modified=self.modified.get(key),
             sha256=sha256,
             metadata=self.metadata.get(key, {}),
         )

@@ -13,6 +13,7 @@ from trainyard_operator.runtime.controllers.registered_model import RegisteredMo
 from trainyard_operator.runtime.controllers.training_job import TrainingJobController
 from trainyard_operator.runtime.environments import EnvironmentBook
 from trainyard_operator.runtime.memory import Memory
+from trainyard_operator.runtime.model_keeper import ModelKeeper
 from trainyard_operator.runtime.queuebook import QueueBook
 from trainyard_operator.runtime.store import Store
 from trainyard_operator.storage.store import ObjectStore
@@ -26,6 +27,7 @@ def build_controllers(  # noqa: PLR0913 - the composition root of the reconciler
     objects: ObjectStore,
     memory: Memory,
     environments: EnvironmentBook,
+    keeper: ModelKeeper,
     pods: PodSettings,
     catalogue: Catalogue,
     karpenter: bool,
@@ -56,5 +58,5 @@ def build_controllers(  # noqa: PLR0913 - the composition root of the reconciler
             autoscalers=Autoscalers(client),
             pods=pods,
         ),
-        RegisteredModelController(store=store, objects=objects, memory=memory, bucket=bucket),
+        RegisteredModelController(store=store, objects=objects, memory=memory, keeper=keeper, bucket=bucket),
     )

@@ -10,6 +10,7 @@ from trainyard_operator.api.reasons import VersionState
 from trainyard_operator.domain.plan import Plan
 from trainyard_operator.domain.registered_model import ModelView, Sealed, plan_registered_model
 from trainyard_operator.runtime.memory import Memory
+from trainyard_operator.runtime.model_keeper import ModelKeeper
 from trainyard_operator.runtime.model_sources import SourceObserver
 from trainyard_operator.runtime.store import Store
 from trainyard_operator.storage import layout
@@ -25,10 +26,11 @@ class RegisteredModelController:
 
     kind = REGISTERED_MODEL
 
-    def __init__(self, *, store: Store, objects: ObjectStore, memory: Memory, bucket: str) -> None:
+    def __init__(self, *, store: Store, objects: ObjectStore, memory: Memory, keeper: ModelKeeper, bucket: str) -> None:
         self._sources = SourceObserver(store=store, objects=objects)
         self._objects = objects
         self._memory = memory
+        self._keeper = keeper
         self._bucket = bucket
 
     async def observe(self, parent: JsonObject) -> ModelView:
@@ -70,6 +72,7 @@ class RegisteredModelController:
             trouble=trouble,
             answers=answers,
             trust=self._memory.trust,
+            keeping=await self._keeper.observe(parent, self._memory.kept_files),
         )
 
     def plan(self, parent: JsonObject, view: ModelView, now: datetime) -> Plan:
