@@ -31,6 +31,7 @@ from trainyard_operator.runtime.queues import Queues
 from trainyard_operator.runtime.store import Store
 from trainyard_operator.runtime.watched import PLANNED
 from trainyard_operator.storage.model_archive import find_entry, read_entries
+from trainyard_operator.storage.model_survey import look_beyond
 from trainyard_operator.storage.store import S3Store
 
 NAMESPACE = Kind(group="", version="v1", plural="namespaces", kind="Namespace", namespaced=False)
@@ -107,7 +108,7 @@ class Yard:
         queues = Queues(kinds=PLANNED, clock=asyncio.get_running_loop())
         return Executor(
             client=self.client, store=store, informer=Informer(store=store, book=QueueBook(store=store), queues=queues),
-            memory=Memory(), copy=None, erase=None, groups=None, environments=None,
+            memory=Memory(), copy=None, beyond=partial(look_beyond, self.objects), erase=None, groups=None, environments=None,
             keeper=ModelKeeper(self.objects, now=now), background=None, now=now,
         )  # fmt: skip
 

@@ -26,13 +26,16 @@ class Found:
     """What the object store holds of one model.
 
     `entries` are of the versions that are whole; `deleted` are numbers with a tombstone, `broken` those with a manifest
-    that cannot be read and why, `unsealed` those with files and no manifest.
+    that cannot be read and why, `unsealed` those with files and no manifest. `archived` are numbers whose entries are
+    in the archive, which is at `archive_uri`: they need no place in the status.
     """
 
     entries: Sequence[JsonObject] = ()
     deleted: Sequence[int] = ()
     broken: Mapping[int, str] | None = None
     unsealed: Sequence[int] = ()
+    archived: Sequence[int] = ()
+    archive_uri: str = ""
 
     @property
     def highest(self) -> int:
@@ -103,7 +106,8 @@ def restore(model: Mapping[str, Any], found: Found) -> Restoration:
     status: JsonObject = dict(model.get("status") or {})
     name = model["spec"]["modelName"]
     known = {int(entry["version"]): entry for entry in status.get("versions") or ()}
-    missing = [entry for entry in found.entries if entry["version"] not in known]
+    filed = set(found.archived) - known.keys()
+    missing = [entry for entry in found.entries if entry["version"] not in {*known, *filed}]
     kept = that_fit(status, missing)
     left_out = sorted(entry["version"] for entry in missing if entry not in kept)
     notes = [*_differences(known, found), *_not_restored(found, known)]
@@ -112,6 +116,8 @@ def restore(model: Mapping[str, Any], found: Found) -> Restoration:
     latest = max(highest_number(model), found.highest)
     if latest:
         status |= {"latestVersion": latest, "latestId": f"{name}:{latest}"}
+    if filed:
+        status["archivedEntries"] = {"count": len(filed), "uri": found.archive_uri}
     if kept:
         versions = sorted([*known.values(), *kept], key=lambda entry: int(entry["version"]))
         status["versions"] = versions

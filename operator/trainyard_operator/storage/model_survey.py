@@ -14,6 +14,7 @@ from trainyard_operator.domain.model_restore import Found, JsonObject, entry_of_
 from trainyard_operator.domain.registry import MAX_ENTRIES, Beyond
 from trainyard_operator.storage import layout
 from trainyard_operator.storage.errors import ManifestInvalid
+from trainyard_operator.storage.model_archive import list_pages, read_page
 from trainyard_operator.storage.models import read_model_manifest
 from trainyard_operator.storage.store import ObjectStore, Page
 
@@ -65,7 +66,11 @@ async def find_model(store: ObjectStore, namespace: str, model_name: str) -> Fou
     """Return all that the store holds of a model."""
     numbers = await survey(store, namespace, model_name)
     found = await _read(store, namespace, model_name, sorted(numbers.sealed - numbers.deleted))
+    firsts = await list_pages(store, namespace, model_name)
+    pages = [await read_page(store, namespace, model_name, first) for first in firsts]
     return Found(
+        archived=sorted(number for page in pages for number in page),
+        archive_uri=store.uri(layout.archive_prefix(namespace, model_name)),
         entries=[entry for entry in found.values() if not isinstance(entry, str)],
         deleted=sorted(numbers.deleted),
         broken={number: why for number, why in found.items() if isinstance(why, str)},

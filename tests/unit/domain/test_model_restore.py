@@ -63,3 +63,11 @@ def test_what_has_no_room_is_told():
     done = restore(model(), Found(entries=[sealed(n) for n in range(1, MAX_ENTRIES + 3)]))
     assert numbers(done)[0] == 3
     assert done.notes == ("the status has no room for 2 versions, up to number 2",)
+
+
+def test_versions_whose_entries_are_archived_stay_in_the_archive_and_are_counted():
+    found = Found(entries=[sealed(n) for n in (1, 2, 3)], archived=(1, 2), archive_uri="s3://b/archive/")
+    done = restore(model(), found)
+    assert numbers(done) == [3]
+    assert done.status["archivedEntries"] == {"count": 2, "uri": "s3://b/archive/"}
+    assert restore({**model(), "status": done.status}, found).status is None
