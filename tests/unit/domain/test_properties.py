@@ -128,8 +128,9 @@ def test_attempts_are_made_one_after_the_other_each_once_and_no_more_than_allowe
     made = []
     for number, seen in enumerate(situations):
         now = NOW + timedelta(hours=number)
-        # The Job of the attempt that was made last is there, whatever has become of it.
-        there = seen.job if seen.job is None or not made else relabeled(seen.job, made[-1])
+        # The Job of the attempt that was made last, or found first, is there, whatever has become of it.
+        last = made[-1] if made else parent["status"].get("attempt")
+        there = seen.job if seen.job is None or last is None else relabeled(seen.job, last)
         plan = plan_training_job(parent, replace(seen, job=there), now)
         for child in plan.create:
             if child["kind"] == "Job":
