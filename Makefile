@@ -77,9 +77,10 @@ e2e: setup ## Run tests with real pods in the embedded Kubernetes
 	.venv/bin/pytest tests/e2e
 
 .PHONY: soak
-soak: setup ## Take random walks and try thousands of specs, for an hour or so (SEEDS, a list with commas)
+soak: setup ## Take random walks, try thousands of specs and register fifty models at once, for an hour or so (SEEDS, a list with commas)
 	$(PYTHON) -m devcluster programs >/dev/null
 	TRAINYARD_FUZZ=1000 .venv/bin/pytest tests/integration/test_any_spec.py
+	TRAINYARD_ROUNDS=20 .venv/bin/pytest tests/integration/test_registry.py -k fifty
 	TRAINYARD_WALK_SEEDS=$(or $(SEEDS),11,12,13,14,15,16) .venv/bin/pytest tests/e2e/test_walk.py
 
 .PHONY: bench

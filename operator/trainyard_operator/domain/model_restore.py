@@ -1,16 +1,17 @@
 """Bringing the status of a RegisteredModel back from the manifests of its versions.
 
-A manifest says all that a Ready entry says: status and object store can each be lost, and the store is the one that
-has the bytes.
+A manifest says all that a Ready entry says, and a tombstone is the entry of a version that was deleted: status and
+object store can each be lost, and the store is the one that has the bytes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from trainyard_operator.api.reasons import VersionState
+from trainyard_operator.domain.model_keeping import GOING
 from trainyard_operator.domain.registry import highest_number, that_fit
 
 JsonObject = dict[str, Any]
@@ -25,13 +26,13 @@ _ORIGINS = ("run", "import", "promotedFrom")
 class Found:
     """What the object store holds of one model.
 
-    `entries` are of the versions that are whole; `deleted` are numbers with a tombstone, `broken` those with a manifest
-    that cannot be read and why, `unsealed` those with files and no manifest. `archived` are numbers whose entries are
+    `entries` are of the versions that are whole, `deleted` those of tombstones; `broken` are numbers with one that
+    cannot be read and why, `unsealed` those with files and no manifest. `archived` are numbers whose entries are
     in the archive, which is at `archive_uri`: they need no place in the status.
     """
 
     entries: Sequence[JsonObject] = ()
-    deleted: Sequence[int] = ()
+    deleted: Mapping[int, JsonObject] = field(default_factory=dict)
     broken: Mapping[int, str] | None = None
     unsealed: Sequence[int] = ()
     archived: Sequence[int] = ()
@@ -107,7 +108,11 @@ def restore(model: Mapping[str, Any], found: Found) -> Restoration:
     name = model["spec"]["modelName"]
     known = {int(entry["version"]): entry for entry in status.get("versions") or ()}
     filed = set(found.archived) - known.keys()
-    missing = [entry for entry in found.entries if entry["version"] not in {*known, *filed}]
+    there = [*found.entries, *found.deleted.values()]
+    missing = [entry for entry in there if entry["version"] not in {*known, *filed}]
+    # What an older status says of a version that was deleted since is the one thing that is not true any more.
+    outdated = {n: entry for n, entry in found.deleted.items() if n in known and known[n]["state"] not in GOING}
+    known |= outdated
     kept = that_fit(status, missing)
     left_out = sorted(entry["version"] for entry in missing if entry not in kept)
     notes = [*_differences(known, found), *_not_restored(found, known)]
@@ -118,12 +123,13 @@ def restore(model: Mapping[str, Any], found: Found) -> Restoration:
         status |= {"latestVersion": latest, "latestId": f"{name}:{latest}"}
     if filed:
         status["archivedEntries"] = {"count": len(filed), "uri": found.archive_uri}
-    if kept:
+    if kept or outdated:
         versions = sorted([*known.values(), *kept], key=lambda entry: int(entry["version"]))
         status["versions"] = versions
     if status == (model.get("status") or {}):
         return Restoration(status=None, notes=tuple(notes))
-    return Restoration(status=status, added=tuple(int(entry["version"]) for entry in kept), notes=tuple(notes))
+    added = sorted([*outdated, *(int(entry["version"]) for entry in kept)])
+    return Restoration(status=status, added=tuple(added), notes=tuple(notes))
 
 
 def _differences(known: Mapping[int, Mapping[str, Any]], found: Found) -> list[str]:
@@ -139,8 +145,7 @@ def _differences(known: Mapping[int, Mapping[str, Any]], found: Found) -> list[s
 
 
 def _not_restored(found: Found, known: Mapping[int, object]) -> list[str]:
-    notes = [f"number {number} stays used: its version was deleted" for number in found.deleted if number not in known]
-    notes += [
+    notes = [
         f"number {number} stays used: it has files and no manifest" for number in found.unsealed if number not in known
     ]
     notes += [f"number {number} stays used: {why}" for number, why in sorted((found.broken or {}).items())]

@@ -7,21 +7,26 @@ lists the numbers' own decades first, which shows the next ten numbers in one or
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 
 from trainyard_operator.domain.model_restore import Found, JsonObject, entry_of_manifest
 from trainyard_operator.domain.registry import MAX_ENTRIES, Beyond
 from trainyard_operator.storage import layout
-from trainyard_operator.storage.errors import ManifestInvalid
+from trainyard_operator.storage.errors import ManifestInvalid, ObjectTooLarge
 from trainyard_operator.storage.model_archive import list_pages, read_page
-from trainyard_operator.storage.models import read_model_manifest
+from trainyard_operator.storage.model_clearing import SCHEMA as TOMBSTONE_SCHEMA
+from trainyard_operator.storage.model_manifest import read_model_manifest
 from trainyard_operator.storage.store import ObjectStore, Page
 
 # Of a decade and what begins like it: more than its numbers can have left above the one that is known.
 _LOOK = 200
 _AT_ONCE = 8
+_MAX_TOMBSTONE_BYTES = 1 << 20
 _MANIFEST, _TOMBSTONE = "manifest.json", "deleted.json"
+
+Reader = Callable[[ObjectStore, str, str, int], Awaitable[JsonObject | str]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,22 +63,24 @@ async def look_beyond(store: ObjectStore, namespace: str, model_name: str, known
     if not unknown:
         return Beyond()
     whole = sorted(numbers.sealed.intersection(unknown) - numbers.deleted)[-MAX_ENTRIES:]
-    found = await _read(store, namespace, model_name, whole)
+    found = await _read(store, namespace, model_name, whole, _entry)
+    found |= await _read(store, namespace, model_name, numbers.deleted.intersection(unknown), _tombstone)
     return Beyond(used=max(unknown), entries=tuple(entry for entry in found.values() if not isinstance(entry, str)))
 
 
 async def find_model(store: ObjectStore, namespace: str, model_name: str) -> Found:
     """Return all that the store holds of a model."""
     numbers = await survey(store, namespace, model_name)
-    found = await _read(store, namespace, model_name, sorted(numbers.sealed - numbers.deleted))
+    found = await _read(store, namespace, model_name, sorted(numbers.sealed - numbers.deleted), _entry)
+    tombstones = await _read(store, namespace, model_name, sorted(numbers.deleted), _tombstone)
     firsts = await list_pages(store, namespace, model_name)
     pages = [await read_page(store, namespace, model_name, first) for first in firsts]
     return Found(
         archived=sorted(number for page in pages for number in page),
         archive_uri=store.uri(layout.archive_prefix(namespace, model_name)),
         entries=[entry for entry in found.values() if not isinstance(entry, str)],
-        deleted=sorted(numbers.deleted),
-        broken={number: why for number, why in found.items() if isinstance(why, str)},
+        deleted={number: entry for number, entry in tombstones.items() if not isinstance(entry, str)},
+        broken={number: why for number, why in (found | tombstones).items() if isinstance(why, str)},
         unsealed=sorted(numbers.others - numbers.sealed - numbers.deleted),
     )
 
@@ -122,14 +129,14 @@ async def _pages(store: ObjectStore, prefix: str) -> AsyncIterator[Page]:
 
 
 async def _read(
-    store: ObjectStore, namespace: str, model_name: str, numbers: Collection[int]
+    store: ObjectStore, namespace: str, model_name: str, numbers: Collection[int], find: Reader
 ) -> dict[int, JsonObject | str]:
-    """Return the entries of whole versions by number, or why there is none."""
+    """Return the entries of versions by number, or why there is none."""
     free = asyncio.Semaphore(_AT_ONCE)
 
     async def read(number: int) -> JsonObject | str:
         async with free:
-            return await _entry(store, namespace, model_name, number)
+            return await find(store, namespace, model_name, number)
 
     return dict(zip(numbers, await asyncio.gather(*map(read, numbers)), strict=True))
 
@@ -153,3 +160,17 @@ async def _entry(store: ObjectStore, namespace: str, model_name: str, number: in
         return str(error)
     except (KeyError, TypeError, ValueError, AttributeError, StopIteration) as error:
         return f"{key} has not the fields of a model manifest ({type(error).__name__}: {error})"
+
+
+async def _tombstone(store: ObjectStore, namespace: str, model_name: str, number: int) -> JsonObject | str:
+    key = layout.tombstone_key(namespace, model_name, number)
+    try:
+        body = await store.get(key, limit=_MAX_TOMBSTONE_BYTES)
+        document = None if body is None else json.loads(body)
+    except (ObjectTooLarge, ValueError, RecursionError) as error:
+        return f"{key} is no tombstone: {error}"
+    # Who tells of it wrote the whole entry down; the rest says whose it is.
+    told = {"schema": TOMBSTONE_SCHEMA, "namespace": namespace, "model": model_name, "version": number}
+    if not isinstance(document, dict) or any(document.get(name) != value for name, value in told.items()):
+        return f"{key} is no tombstone of this version"
+    return {name: value for name, value in document.items() if name not in {"schema", "namespace", "model"}}

@@ -13,6 +13,11 @@ def sealed(number, **over):
     return version(number, key=f"key-{number}", manifestSha256=f"{number:064x}", **over)
 
 
+def tombstone(number):
+    entry = {name: value for name, value in sealed(number).items() if name not in {"uri", "files", "bytes"}}
+    return {**entry, "state": "Deleted", "deletedBy": "retention"}
+
+
 def numbers(restoration):
     return [v["version"] for v in restoration.status["versions"]]
 
@@ -45,13 +50,30 @@ def test_what_is_whole_is_left_alone():
     ("found", "said"),
     [
         pytest.param({"unsealed": [5]}, "number 5 stays used: it has files and no manifest", id="no-manifest"),
-        pytest.param({"deleted": [5]}, "number 5 stays used: its version was deleted", id="tombstone"),
         pytest.param({"broken": {5: "it is no manifest"}}, "number 5 stays used: it is no manifest", id="broken"),
     ],
 )
 def test_a_number_without_a_version_is_used_and_told(found, said):
     done = restore(model(), Found(entries=[sealed(1)], **found))
     assert (done.status["latestVersion"], numbers(done), done.notes) == (5, [1], (said,))
+
+
+@pytest.mark.parametrize(
+    ("status", "added"),
+    [
+        pytest.param([sealed(1)], (2,), id="not known any more"),
+        pytest.param([sealed(1), sealed(2)], (2,), id="deleted since the backup"),
+        pytest.param([sealed(1), tombstone(2)], (), id="known"),
+        pytest.param([sealed(1), tombstone(2) | {"state": "Deleting"}], (), id="under way"),
+    ],
+)
+def test_a_version_that_was_deleted_stays_deleted(status, added):
+    found = Found(entries=[sealed(1)], deleted={2: tombstone(2)})
+    done = restore(model(*status), found)
+    assert (done.added, done.notes) == (added, ())
+    assert found.highest == 2
+    if added:
+        assert done.status["versions"] == [sealed(1), tombstone(2)]
 
 
 def test_a_manifest_that_is_not_the_one_of_the_status_is_told():

@@ -11,6 +11,7 @@ from tests.unit.storage.builders import NAMESPACE, UID, entry, saved_run
 from tests.unit.storage.memory import MemoryStore
 from trainyard_operator.domain.model_restore import Found
 from trainyard_operator.domain.registry import Beyond
+from trainyard_operator.storage.model_clearing import clear_version
 from trainyard_operator.storage.model_survey import find_model, folders, look_beyond, survey
 from trainyard_operator.storage.models import copy_version
 
@@ -130,9 +131,19 @@ async def test_what_cannot_be_read_is_told_and_its_number_stays_used():
     store.objects[ROOT + "7.deleted.json"] = b"{}"
     found = await find_model(store, NAMESPACE, MODEL)
     assert [e["version"] for e in found.entries] == [1, 2]
-    assert (found.unsealed, found.deleted, found.highest) == ([6], [7], 7)
-    assert sorted(found.broken) == [3, 4, 5]
+    assert (found.unsealed, found.deleted, found.highest) == ([6], {}, 7)
+    assert sorted(found.broken) == [3, 4, 5, 7]
     assert "another version" in found.broken[3]
+
+
+async def test_a_version_that_was_deleted_comes_back_as_its_tombstone_says():
+    store = await with_versions(1, 2)
+    gone = {"version": 2, "id": "m:2", "key": "k", "state": "Deleted", "deletedBy": "retention"}
+    await clear_version(store, NAMESPACE, MODEL, 2, gone)
+    found = await find_model(store, NAMESPACE, MODEL)
+    assert ([e["version"] for e in found.entries], found.deleted, found.broken) == ([1], {2: gone}, {})
+    beyond = await look_beyond(store, NAMESPACE, MODEL, 1)
+    assert (beyond.used, beyond.entries) == (2, (gone,))
 
 
 async def test_folders_are_the_names_of_namespaces_and_models():
