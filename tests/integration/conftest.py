@@ -37,22 +37,26 @@ def versitygw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectServer
 
 
 @pytest.fixture
-async def lab(
-    control_plane: ControlPlane, versitygw: ObjectServer, request: pytest.FixtureRequest
-) -> AsyncIterator[Lab]:
-    """A namespace of one's own, for runs that are played and models that are real."""
+async def bucket(versitygw: ObjectServer) -> AsyncIterator[S3Store]:
+    """The operators' bucket."""
     store = await S3Store.open(
         endpoint=versitygw.endpoint, region=versitygw.region, bucket="trainyard",
         access_key=versitygw.keys.access, secret_key=versitygw.keys.secret,
     )  # fmt: skip
     await store.ensure_bucket()
+    yield store
+    store.close()
+
+
+@pytest.fixture
+async def lab(control_plane: ControlPlane, bucket: S3Store, request: pytest.FixtureRequest) -> AsyncIterator[Lab]:
+    """A namespace of one's own, for runs that are played and models that are real."""
     connection = from_kubeconfig(control_plane.kubeconfig)
     if not control_plane.kubectl("get", "namespace", "trainyard-system", "--ignore-not-found"):
         control_plane.kubectl("create", "namespace", "trainyard-system")
     async with connection.open_session() as session:
         client = KubeClient(connection=connection, session=session)
-        yield Lab(control_plane, client, store, f"models-{abs(hash(request.node.name)) % 10**8}")
-    store.close()
+        yield Lab(control_plane, client, bucket, f"models-{abs(hash(request.node.name)) % 10**8}")
     # The next test's operator must not wait for a holder that is gone.
     control_plane.kubectl("-n", "trainyard-system", "delete", "lease", "trainyard-operator", "--ignore-not-found")
 

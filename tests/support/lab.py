@@ -26,7 +26,8 @@ class Lab:
     def __init__(self, control_plane, client, objects, namespace):
         self._control_plane, self._client, self.objects = control_plane, client, objects
         self.namespace = namespace
-        control_plane.kubectl("create", "namespace", namespace)
+        if not control_plane.kubectl("get", "namespace", namespace, "--ignore-not-found"):
+            control_plane.kubectl("create", "namespace", namespace)
 
     async def train(self, name, *models, metrics=None, lost=False):
         """Play a run to its end; where its output is `lost`, the object store has the manifest only."""
