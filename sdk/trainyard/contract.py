@@ -315,6 +315,7 @@ class ModelGrant(TypedDict):
     state: str
     manifestSha256: str
     manifest: FileGrant
+    signature: NotRequired[FileGrant]  # where the version was signed
     files: list[ModelFile]
     next: str | None
 

@@ -26,7 +26,7 @@ from trainyard_runner.warnings import tell
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from trainyard.contract import ModelFile, ModelGrant
+    from trainyard.contract import FileGrant, ModelFile, ModelGrant
     from trainyard.patience import Retry
     from trainyard_runner.layout import Layout
 
@@ -126,10 +126,13 @@ def _fetch(wish: Wish, clients: Clients) -> str:
     what = f"{page['id']} of namespace {page['namespace']} is in {wish.folder}"
     size = f"{len(manifest.files)} file{'s' * (len(manifest.files) != 1)}, {manifest.size} bytes"
     verified = f"{size}, verified by manifest sha256:{page['manifestSha256']}"
+    signature = _content(clients, page["signature"], folder) if "signature" in page else None
     if folder.holds(manifest):
+        folder.note_signature(signature)
         return f"{what} already: {verified}"
     try:
         _fetch_pages(clients, wish, page, folder.stage(), manifest)
+        folder.note_signature(signature)
         folder.appear(manifest)
     finally:
         folder.clear()
@@ -157,14 +160,16 @@ def _page(clients: Clients, wish: Wish, version: str | int, *, after: str = "") 
 
 
 def _manifest(clients: Clients, page: ModelGrant, folder: Folder) -> Manifest:
-    file = page["manifest"]
+    return Manifest.read(_content(clients, page["manifest"], folder), sha256=page["manifestSha256"])
+
+
+def _content(clients: Clients, file: FileGrant, folder: Folder) -> bytes:
     target = folder.new_manifest()
     try:
         clients.store.download(file["url"], target, size=file["bytes"])
-        content = target.read_bytes()
+        return target.read_bytes()
     finally:
         target.unlink(missing_ok=True)
-    return Manifest.read(content, sha256=page["manifestSha256"])
 
 
 def _fetch_files(

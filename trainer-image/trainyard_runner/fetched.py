@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from trainyard.contract import ModelFile
 
 MANIFEST_ENDING = ".manifest.json"
+SIGNATURE_ENDING = ".sig"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -149,8 +150,18 @@ class Folder:
             return False
         return True
 
+    def note_signature(self, content: bytes | None) -> None:
+        """Put the version's signature beside the folder, or see to it that there is none of another version."""
+        target = self._path.with_name(self._path.name + SIGNATURE_ENDING)
+        if content is None:
+            target.unlink(missing_ok=True)
+            return
+        noted = self.new_manifest()
+        noted.write_bytes(content)
+        noted.replace(target)
+
     def new_manifest(self) -> Path:
-        """Return where the manifest may be downloaded to."""
+        """Return where the manifest, or the signature, may be downloaded to."""
         return self._beside("manifest")
 
     def stage(self) -> Path:

@@ -20,7 +20,7 @@ from trainyard_operator.gateway.ports import AccessReviewer, Identity, ModelDire
 from trainyard_operator.storage import layout
 from trainyard_operator.storage.errors import ManifestInvalid
 from trainyard_operator.storage.models import read_model_manifest
-from trainyard_operator.storage.store import ObjectStore
+from trainyard_operator.storage.store import ObjectInfo, ObjectStore
 
 Signed = TypeVar("Signed")
 
@@ -77,6 +77,7 @@ class ModelGrants:
         if info is None:
             raise _broken(entry, "its manifest is not in the object store any more")
         size = info.bytes
+        signature = await self._signature(namespace, request.model, entry)
         files = sorted(manifest["files"], key=lambda file: str(file["path"]))
         page = [file for file in files if file["path"] > request.after][:MAX_GRANTS]
         try:
@@ -95,7 +96,7 @@ class ModelGrants:
                 )
                 for file in page
             ]
-            return ModelGrant(
+            answer = ModelGrant(
                 namespace=namespace,
                 model=request.model,
                 version=entry["version"],
@@ -106,8 +107,20 @@ class ModelGrants:
                 files=signed,
                 next=page[-1]["path"] if page and page[-1]["path"] != files[-1]["path"] else None,
             )
+            if signature is not None:
+                url = self._store.sign_get(signature.key)
+                answer["signature"] = FileGrant(path=signature.key.rsplit("/", 1)[-1], bytes=signature.bytes, url=url)
+            return answer
 
         return await self._sign(sign)
+
+    async def _signature(self, namespace: str, model: str, entry: Mapping[str, Any]) -> ObjectInfo | None:
+        if "signature" not in entry:
+            return None
+        info = await self._store.head(layout.model_signature_key(namespace, model, entry["version"]))
+        if info is None:
+            raise _broken(entry, "its signature is not in the object store any more")
+        return info
 
     async def _sign(self, sign: Callable[[], Signed]) -> Signed:
         async with self._signing:

@@ -122,6 +122,18 @@ async def test_a_reader_gets_addresses_digest_number_and_state(world):
     }
 
 
+async def test_a_version_that_is_signed_comes_with_its_signature_or_not_at_all(world):
+    world.status["versions"][2]["signature"] = {"uri": "s3://b/3.sig", "keySha256": "a" * 64}
+    key = f"models/{NAMESPACE}/{MODEL}/3.sig"
+    assert "its signature is not in the object store any more" in (await world.refuse()).message
+    world.store.objects[key] = b"bundle"
+    assert (await world.ask())["signature"] == {
+        "path": "3.sig",
+        "bytes": 6,
+        "url": f"https://s3/{key}?get&expires=3600",
+    }
+
+
 @pytest.mark.parametrize(
     ("request_", "version"),
     [

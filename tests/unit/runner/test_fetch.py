@@ -36,6 +36,7 @@ class Registry:
         self.versions = {}
         self.offered = {}  # entries that differ from the manifest's, by path; None leaves one out
         self.page = 500
+        self.signed = set()
         self.asked = []
         yard.gateway.answer = self.answer
 
@@ -69,9 +70,18 @@ class Registry:
             "state": "Ready",
             "manifestSha256": sha256,
             "manifest": {"path": "x", "bytes": len(body), "url": sign(f"m/{number}.manifest.json")},
+            **(
+                {"signature": {"path": "x", "bytes": 2, "url": sign(f"m/{number}.sig")}}
+                if number in self.signed
+                else {}
+            ),
             "files": [{**offer, "url": sign(f"m/{number}/{offer['path']}")} for offer in page],
             "next": page[-1]["path"] if page and page[-1]["path"] != offers[-1]["path"] else None,
         }
+
+    def sign(self, number):
+        self.signed.add(number)
+        self.yard.store.objects[f"m/{number}.sig"] = b"{}"
 
 
 @pytest.fixture
@@ -114,6 +124,18 @@ def contents(folder: Path):
 
 def nothing_is_left(target):
     return not target.exists() and sorted(path.name for path in target.parent.glob(".*")) == []
+
+
+def test_the_signature_of_a_version_is_beside_the_folder_and_goes_with_the_version(fetch, registry, target):
+    registry.sign(2)
+    signature = target.parent / "model.sig"
+    assert fetch("digits", target)[0] == 0
+    assert signature.read_bytes() == b"{}"
+    signature.unlink()
+    assert fetch("digits", target)[0] == 0
+    assert signature.read_bytes() == b"{}"
+    assert fetch("digits:1", target)[0] == 0
+    assert not signature.exists()
 
 
 def test_a_model_is_fetched_whole_with_its_manifest_beside_it(fetch, registry, target):
