@@ -73,17 +73,16 @@ def plan_registered_model(parent: Mapping[str, Any], view: ModelView, now: datet
         spec=spec.verification,
         model_name=spec.model_name,
         old=old.get("verification"),
-        versions=settled,
+        versions=with_returned(settled, spec.keeping, view.keeping),
         findings=view.findings,
         now=now,
     )
-    there = with_returned(checked.versions, spec.keeping, view.keeping)
-    aliases = plan_aliases(parent=parent, wished=spec.aliases, versions=there, now=now)
+    aliases = plan_aliases(parent=parent, wished=spec.aliases, versions=checked.versions, now=now)
     facts = aliases.status.get("aliases", {})
     kept = keep(
         parent=parent,
         spec=spec.keeping,
-        versions=there,
+        versions=checked.versions,
         aliases=facts,
         wished=wished_keys(spec),
         view=view.keeping,

@@ -56,6 +56,12 @@ def test_a_version_is_laid_aside_while_the_spec_names_it_and_told_once():
     assert back.events == ()
 
 
+def test_a_version_that_is_not_laid_aside_any_more_is_verified_with_the_others_at_once():
+    aside = {**version(1, manifestSha256="d" * 64), "state": "Archived"}
+    done = plan(wished(aside, version(2, manifestSha256="e" * 64), verification={"request": "now"}))
+    assert [number for number, _ in done.inspect.versions] == [1, 2]
+
+
 def test_where_all_versions_are_laid_aside_none_can_be_used():
     ready = plan(wished(version(1), archive=[1])).status["conditions"][0]
     assert (ready["status"], ready["reason"]) == ("False", "NoVersions")
