@@ -7,27 +7,23 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from trainyard_operator.administration import EXIT_CONFIG, EXIT_INCOMPLETE, find_surroundings, open_surroundings
 from trainyard_operator.api.names import REGISTERED_MODEL, object_name
 from trainyard_operator.domain.model_restore import Found, Restoration, restore
 from trainyard_operator.domain.registry import build_model
 from trainyard_operator.kube.client import KubeClient, find_one
-from trainyard_operator.kube.connection import ConnectionConfigError, find_connection
 from trainyard_operator.kube.errors import AlreadyExists, ApiError, Conflict, NotFound
 from trainyard_operator.runtime.difference import difference
-from trainyard_operator.settings import Settings, SettingsError
 from trainyard_operator.storage import layout
 from trainyard_operator.storage.errors import StoreError
 from trainyard_operator.storage.model_survey import find_model, folders
 from trainyard_operator.storage.store import S3Store
 
-EXIT_CONFIG = 78
-EXIT_INCOMPLETE = 1
 _ATTEMPTS = 20
 
 JsonObject = dict[str, Any]
@@ -55,27 +51,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--namespace", default="", help="only the models of this namespace")
     parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
     wish = parser.parse_args(arguments)
-    try:
-        settings = Settings.from_environment(os.environ)
-        connection = find_connection(os.environ)
-    except (SettingsError, ConnectionConfigError) as error:
-        sys.stderr.write(f"restore: {error}\n")
+    surroundings = find_surroundings("restore")
+    if surroundings is None:
         return EXIT_CONFIG
 
     async def run() -> list[Row]:
-        store = await S3Store.open(
-            endpoint=settings.s3_endpoint,
-            region=settings.s3_region,
-            bucket=settings.s3_bucket,
-            access_key=settings.s3_access_key,
-            secret_key=settings.s3_secret_key,
-        )
-        try:
-            async with connection.open_session() as session:
-                client = KubeClient(connection=connection, session=session)
-                return await restore_all(client, store, namespace=wish.namespace, dry_run=wish.dry_run)
-        finally:
-            store.close()
+        async with open_surroundings(*surroundings) as (client, store):
+            return await restore_all(client, store, namespace=wish.namespace, dry_run=wish.dry_run)
 
     try:
         rows = asyncio.run(run())

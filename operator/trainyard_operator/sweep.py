@@ -7,25 +7,21 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import sys
 from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
 
+from trainyard_operator.administration import EXIT_CONFIG, EXIT_INCOMPLETE, find_surroundings, open_surroundings
 from trainyard_operator.api.names import REGISTERED_MODEL, object_name
 from trainyard_operator.api.reasons import VersionState
 from trainyard_operator.domain.conditions import timestamp
-from trainyard_operator.kube.client import Client, KubeClient, find_one
-from trainyard_operator.kube.connection import Connection, ConnectionConfigError, find_connection
+from trainyard_operator.kube.client import Client, find_one
 from trainyard_operator.kube.errors import ApiError
-from trainyard_operator.settings import Settings, SettingsError
 from trainyard_operator.storage.errors import StoreError
 from trainyard_operator.storage.model_clearing import clear_version, held
 from trainyard_operator.storage.model_sweep import Orphan, find_orphans
-from trainyard_operator.storage.store import ObjectStore, S3Store
+from trainyard_operator.storage.store import ObjectStore
 
-EXIT_CONFIG = 78
-EXIT_INCOMPLETE = 1
 BY = "sweep"
 
 
@@ -40,14 +36,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     what.add_argument("--delete", action="store_true", help="delete them")
     parser.add_argument("--namespace", default="", help="only the models of this namespace")
     wish = parser.parse_args(arguments)
-    try:
-        settings = Settings.from_environment(os.environ)
-        connection = find_connection(os.environ)
-    except (SettingsError, ConnectionConfigError) as error:
-        sys.stderr.write(f"sweep: {error}\n")
+    surroundings = find_surroundings("sweep")
+    if surroundings is None:
         return EXIT_CONFIG
+
+    async def run() -> list[tuple[Orphan, str]]:
+        async with open_surroundings(*surroundings) as (client, store):
+            return await sweep(client, store, namespace=wish.namespace, delete=wish.delete, now=datetime.now(UTC))
+
     try:
-        rows = asyncio.run(_run(settings, connection, namespace=wish.namespace, delete=wish.delete))
+        rows = asyncio.run(run())
     except (StoreError, ApiError) as error:
         sys.stderr.write(f"sweep: {error}: what was deleted until then stays so; run this again\n")
         return EXIT_INCOMPLETE
@@ -104,22 +102,6 @@ def _tombstone(orphan: Orphan, now: datetime) -> dict[str, object]:
         "deletedTime": timestamp(now),
         "deletedBy": BY,
     }
-
-
-async def _run(settings: Settings, connection: Connection, *, namespace: str, delete: bool) -> list[tuple[Orphan, str]]:
-    store = await S3Store.open(
-        endpoint=settings.s3_endpoint,
-        region=settings.s3_region,
-        bucket=settings.s3_bucket,
-        access_key=settings.s3_access_key,
-        secret_key=settings.s3_secret_key,
-    )
-    try:
-        async with connection.open_session() as session:
-            client = KubeClient(connection=connection, session=session)
-            return await sweep(client, store, namespace=namespace, delete=delete, now=datetime.now(UTC))
-    finally:
-        store.close()
 
 
 if __name__ == "__main__":

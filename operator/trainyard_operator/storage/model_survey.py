@@ -173,4 +173,6 @@ async def _tombstone(store: ObjectStore, namespace: str, model_name: str, number
     told = {"schema": TOMBSTONE_SCHEMA, "namespace": namespace, "model": model_name, "version": number}
     if not isinstance(document, dict) or any(document.get(name) != value for name, value in told.items()):
         return f"{key} is no tombstone of this version"
+    if "key" not in document:
+        return "a sweep has deleted its files, which belonged to no version"
     return {name: value for name, value in document.items() if name not in {"schema", "namespace", "model"}}

@@ -146,6 +146,15 @@ async def test_a_version_that_was_deleted_comes_back_as_its_tombstone_says():
     assert (beyond.used, beyond.entries) == (2, (gone,))
 
 
+async def test_a_number_that_a_sweep_has_cleared_stays_used_and_is_no_version():
+    store = await with_versions(1)
+    await clear_version(store, NAMESPACE, MODEL, 2, {"version": 2, "id": "m:2", "state": "Deleted"})
+    found = await find_model(store, NAMESPACE, MODEL)
+    assert (found.deleted, found.highest) == ({}, 2)
+    assert "a sweep" in found.broken[2]
+    assert await look_beyond(store, NAMESPACE, MODEL, 1) == Beyond(used=2)
+
+
 async def test_folders_are_the_names_of_namespaces_and_models():
     store = await filled(*whole(1))
     assert await folders(store, "models/") == [NAMESPACE]
