@@ -46,13 +46,11 @@ ENVIRONMENT = {"conda": {"channels": ["yard"], "packages": ["python>=3", "greeti
 
 def serve(yard: Yard, name: str) -> None:
     """Have a pod make packages and serve them, and wait until it does."""
-    (container,) = yard.get("deployment", "trainyard-operator", "-n", SYSTEM)["spec"]["template"]["spec"]["containers"]
-    image = next(entry["value"] for entry in container["env"] if entry["name"] == "TRAINYARD_TRAINER_IMAGE")
     meta = {"name": name, "namespace": "default", "labels": {"app": name}}
     program = {"channel.py": Path(conda_channel.__file__).read_text()}
     server = {
         "name": "channel",
-        "image": image,
+        "image": yard.trainer_image(),
         "imagePullPolicy": "IfNotPresent",
         "command": ["python3", "/program/channel.py", str(PORT), "/tmp/channel"],
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},

@@ -41,11 +41,6 @@ def copy_gateway(yard: Yard, namespace: str) -> None:
     yard.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": data})
 
 
-def trainer_image(yard: Yard) -> str:
-    (operator,) = yard.get("deployment", "trainyard-operator", "-n", SYSTEM)["spec"]["template"]["spec"]["containers"]
-    return next(v["value"] for v in operator["env"] if v["name"] == "TRAINYARD_TRAINER_IMAGE")
-
-
 def rendered(yard: Yard) -> list[Json]:
     """Return the example's objects, for this cluster's image and this test's model."""
     output = subprocess.run(
@@ -55,7 +50,7 @@ def rendered(yard: Yard) -> list[Json]:
         check=True,
     ).stdout
     for old, new in (
-        ("registry.example.com/trainyard/trainer:0.1.0", trainer_image(yard)),
+        ("registry.example.com/trainyard/trainer:0.1.0", yard.trainer_image()),
         ("sklearn_mnist@champion", f"{MODEL}@champion"),
         (object_name("sklearn_mnist"), object_name(MODEL)),
     ):
@@ -144,3 +139,5 @@ def test_the_example_serves_a_registered_model_and_nobody_without_the_role_gets_
         "exec", "deployment/digits", "-n", here, "-c", "server", "--", "python3", "-I", "-S", "-c", asks
     )
     assert json.loads(answer) == {"model": f"{MODEL}:1", "predictions": [1, 2]}
+    beside = yard.kubectl("exec", "deployment/digits", "-n", here, "-c", "server", "--", "ls", "/models")
+    assert beside.split() == ["current", "current.manifest.json", "current.sig"]

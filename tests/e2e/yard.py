@@ -118,6 +118,12 @@ class Yard:
             address: str = probe.getsockname()[0]
         return address
 
+    def trainer_image(self) -> str:
+        """Return the image that the operator gives to runs: one that every node has."""
+        pod = self.get("deployment", "trainyard-operator", "-n", SYSTEM)["spec"]["template"]["spec"]
+        operator = next(container for container in pod["containers"] if container["name"] == "operator")
+        return next(entry["value"] for entry in operator["env"] if entry["name"] == "TRAINYARD_TRAINER_IMAGE")
+
     def operator_pod(self) -> str:
         """Return the name of the pod that leads, as soon as one does."""
         leaders = ("pods", "-n", SYSTEM, "-l", "trainyard.dev/leader=true")
