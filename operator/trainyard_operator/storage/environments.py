@@ -17,6 +17,7 @@ from trainyard.contract import ENVIRONMENT_MANIFEST_SCHEMA, MANIFEST, canonical_
 from trainyard_operator.domain.environment import EnvironmentRecord, Pack
 from trainyard_operator.storage import layout
 from trainyard_operator.storage.errors import ManifestInvalid, ObjectNotFound, ObjectTooLarge
+from trainyard_operator.storage.paging import pages
 from trainyard_operator.storage.store import PAGE, ObjectStore
 
 MAX_MANIFEST_BYTES = 1 << 20
@@ -85,12 +86,9 @@ async def collect(
     pardon
         Told once it is gone, so that it may be built again.
     """
-    removed, after, more = 0, "", True
-    while more:
-        page = await store.list(layout.ENVIRONMENTS, after=after, limit=PAGE)
-        more = page.more and bool(page.objects)
+    removed = 0
+    async for page in pages(store, layout.ENVIRONMENTS):
         for info in page.objects:
-            after = info.key
             found = layout.environment_of_use_key(info.key)
             if found is not None and await _unused(store, info.key, today - timedelta(days=unused_days)):
                 removed += await _remove(store, *found, condemn=condemn, pardon=pardon)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from trainyard_operator.storage.paging import pages
 from trainyard_operator.storage.store import ObjectStore
 
 
@@ -12,10 +13,6 @@ async def is_empty(store: ObjectStore, prefix: str) -> bool:
 
 async def erase(store: ObjectStore, prefix: str) -> None:
     """Delete every object below `prefix`, which ends in a slash, a page at a time."""
-    after, more = "", True
-    while more:
-        page = await store.list(prefix, after=after)
-        keys = [info.key for info in page.objects]
-        if keys:
-            await store.delete(keys)
-        after, more = (keys or [after])[-1], page.more
+    async for page in pages(store, prefix):
+        if page.objects:
+            await store.delete([info.key for info in page.objects])

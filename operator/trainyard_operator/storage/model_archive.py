@@ -18,6 +18,7 @@ from typing import Any
 from trainyard.contract import canonical_json
 from trainyard_operator.storage import layout
 from trainyard_operator.storage.errors import ObjectTooLarge, StoreRefused
+from trainyard_operator.storage.paging import pages
 from trainyard_operator.storage.store import ObjectStore
 
 PAGE_ENTRIES = 100
@@ -91,15 +92,10 @@ async def read_entries(store: ObjectStore, namespace: str, model_name: str, numb
 
 async def list_pages(store: ObjectStore, namespace: str, model_name: str) -> list[int]:
     """Return the first numbers of all pages, in order."""
-    prefix, after, firsts = layout.archive_prefix(namespace, model_name), "", []
-    while True:
-        listed = await store.list(prefix, after=after, delimiter="/")
-        keys = [info.key for info in listed.objects]
-        names = (key.removeprefix(prefix).partition("-")[0] for key in keys)
-        firsts += [int(name) for name in names if name.isdecimal()]
-        if not listed.more:
-            return sorted(firsts)
-        after = max([*keys, *listed.folders])
+    prefix = layout.archive_prefix(namespace, model_name)
+    keys = [info.key async for page in pages(store, prefix, delimiter="/") for info in page.objects]
+    names = (key.removeprefix(prefix).partition("-")[0] for key in keys)
+    return sorted(int(name) for name in names if name.isdecimal())
 
 
 async def read_page(store: ObjectStore, namespace: str, model_name: str, first: int) -> Page:

@@ -13,6 +13,7 @@ from typing import Any
 from trainyard.contract import canonical_json
 from trainyard_operator.storage import layout
 from trainyard_operator.storage.erasure import erase, is_empty
+from trainyard_operator.storage.paging import pages
 from trainyard_operator.storage.store import ObjectInfo, ObjectStore
 
 SCHEMA = "trainyard.dev/model-tombstone/v1"
@@ -47,13 +48,11 @@ async def held(store: ObjectStore, namespace: str, model_name: str, version: int
     """
     if not await store.may_retain():
         return ""
-    prefix, after, more, words = layout.version_prefix(namespace, model_name, version), "", True, []
-    while more:
-        page = await store.list(prefix, after=after)
+    words = []
+    async for page in pages(store, layout.version_prefix(namespace, model_name, version)):
         # The store has a few threads, and lets no more than that through at once.
         found = await asyncio.gather(*(_head(store, info) for info in page.objects))
         words += [info.retained for info in found if info.retained]
-        after, more = ([info.key for info in page.objects] or [after])[-1], page.more
     return max(words, default="")
 
 

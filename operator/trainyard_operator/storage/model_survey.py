@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 
 from trainyard_operator.domain.model_restore import Found, JsonObject, entry_of_manifest
@@ -18,6 +18,7 @@ from trainyard_operator.storage.errors import ManifestInvalid, ObjectTooLarge
 from trainyard_operator.storage.model_archive import list_pages, read_page
 from trainyard_operator.storage.model_clearing import SCHEMA as TOMBSTONE_SCHEMA
 from trainyard_operator.storage.model_manifest import read_model_manifest
+from trainyard_operator.storage.paging import pages
 from trainyard_operator.storage.store import ObjectStore, Page
 
 # Of a decade and what begins like it: more than its numbers can have left above the one that is known.
@@ -36,6 +37,7 @@ class Numbers:
     sealed: set[int] = field(default_factory=set)
     deleted: set[int] = field(default_factory=set)
     others: set[int] = field(default_factory=set)
+    folders: set[int] = field(default_factory=set)  # with files, whatever else there is of the number
 
     @property
     def all(self) -> set[int]:
@@ -49,6 +51,8 @@ class Numbers:
             return
         kind = {_MANIFEST: self.sealed, _TOMBSTONE: self.deleted}.get(rest, self.others)
         kind.add(int(number))
+        if name.endswith("/"):
+            self.folders.add(int(number))
 
 
 async def look_beyond(store: ObjectStore, namespace: str, model_name: str, known: int) -> Beyond:
@@ -88,7 +92,7 @@ async def find_model(store: ObjectStore, namespace: str, model_name: str) -> Fou
 async def survey(store: ObjectStore, namespace: str, model_name: str) -> Numbers:
     """Return every version number that has left anything."""
     prefix, numbers = layout.model_prefix(namespace, model_name), Numbers()
-    async for page in _pages(store, prefix):
+    async for page in pages(store, prefix, delimiter="/"):
         _take(numbers, page, prefix)
     return numbers
 
@@ -96,7 +100,9 @@ async def survey(store: ObjectStore, namespace: str, model_name: str) -> Numbers
 async def folders(store: ObjectStore, prefix: str) -> list[str]:
     """Return the names of the folders below `prefix`: namespaces below `models/`, models below a namespace's."""
     return [
-        folder.removeprefix(prefix).removesuffix("/") async for page in _pages(store, prefix) for folder in page.folders
+        folder.removeprefix(prefix).removesuffix("/")
+        async for page in pages(store, prefix, delimiter="/")
+        for folder in page.folders
     ]
 
 
@@ -114,18 +120,6 @@ async def _continues(store: ObjectStore, namespace: str, model_name: str, known:
 def _take(numbers: Numbers, page: Page, prefix: str) -> None:
     for name in (*page.folders, *(info.key for info in page.objects)):
         numbers.add(name.removeprefix(prefix))
-
-
-async def _pages(store: ObjectStore, prefix: str) -> AsyncIterator[Page]:
-    after = ""
-    while True:
-        page = await store.list(prefix, after=after, delimiter="/")
-        yield page
-        last = max([*page.folders, *(info.key for info in page.objects)], default="")
-        if not page.more or not last:
-            return
-        # What is in a folder sorts behind its name: the next page begins behind all of it.
-        after = last[:-1] + chr(ord("/") + 1) if last.endswith("/") else last
 
 
 async def _read(

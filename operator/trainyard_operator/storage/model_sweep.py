@@ -8,6 +8,8 @@ from datetime import datetime, timedelta
 
 from trainyard_operator.storage import layout
 from trainyard_operator.storage.model_archive import read_entries
+from trainyard_operator.storage.model_survey import folders, survey
+from trainyard_operator.storage.paging import pages
 from trainyard_operator.storage.store import ObjectStore
 
 # Whoever copies or restores at this moment is left alone.
@@ -44,9 +46,9 @@ async def find_orphans(
     namespace
         Where to look; everywhere if it is empty.
     """
-    spaces = [namespace] if namespace else [name async for name in _folders(store, layout.MODELS)]
+    spaces = [namespace] if namespace else await folders(store, layout.MODELS)
     for space in spaces:
-        async for model in _folders(store, layout.models_prefix(space)):
+        for model in await folders(store, layout.models_prefix(space)):
             for version in await _ownerless(store, space, model, known):
                 orphan = await _measure(store, Orphan(namespace=space, model=model, version=version))
                 if orphan.newest is not None and now - orphan.newest >= MIN_AGE:
@@ -54,13 +56,8 @@ async def find_orphans(
 
 
 async def _ownerless(store: ObjectStore, namespace: str, model: str, known: KnownVersions) -> list[int]:
-    prefix = f"{layout.models_prefix(namespace)}{model}/"
-    folders, sealed, deleted = set[int](), set[int](), set[int]()
-    async for name in _names(store, prefix):
-        number, _, rest = name.partition("/" if name.endswith("/") else ".")
-        if number.isdecimal() and number == str(int(number)):
-            {"": folders, "manifest.json": sealed, "deleted.json": deleted}.get(rest, set()).add(int(number))
-    loose = folders - (sealed - deleted)
+    numbers = await survey(store, namespace, model)
+    loose = numbers.folders - (numbers.sealed - numbers.deleted)
     if not loose:
         return []
     # Looked up after the listing: what has taken its number since then is not among these folders.
@@ -69,9 +66,7 @@ async def _ownerless(store: ObjectStore, namespace: str, model: str, known: Know
 
 
 async def _measure(store: ObjectStore, orphan: Orphan) -> Orphan:
-    after, more = "", True
-    while more:
-        page = await store.list(orphan.prefix, after=after)
+    async for page in pages(store, orphan.prefix):
         times = [info.modified for info in page.objects if info.modified is not None]
         orphan = replace(
             orphan,
@@ -79,24 +74,4 @@ async def _measure(store: ObjectStore, orphan: Orphan) -> Orphan:
             bytes=orphan.bytes + sum(info.bytes for info in page.objects),
             newest=max([*times, *([orphan.newest] if orphan.newest else [])], default=None),
         )
-        after, more = ([info.key for info in page.objects] or [after])[-1], page.more
     return orphan
-
-
-async def _folders(store: ObjectStore, prefix: str) -> AsyncIterator[str]:
-    async for name in _names(store, prefix):
-        if name.endswith("/"):
-            yield name.removesuffix("/")
-
-
-async def _names(store: ObjectStore, prefix: str) -> AsyncIterator[str]:
-    """Yield the folders, each with its slash, and the objects right below `prefix`."""
-    after, more = "", True
-    while more:
-        page = await store.list(prefix, after=after, delimiter="/")
-        names = [*page.folders, *(info.key for info in page.objects)]
-        for name in names:
-            yield name.removeprefix(prefix)
-        last, more = max(names, default=after), page.more and bool(names)
-        # What is in a folder sorts behind its name: the next page begins behind all of it.
-        after = last[:-1] + chr(ord("/") + 1) if last.endswith("/") else last

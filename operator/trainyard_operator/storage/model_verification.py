@@ -13,6 +13,7 @@ from typing import Any
 
 from trainyard_operator.storage import layout
 from trainyard_operator.storage.errors import ObjectNotFound, ObjectTooLarge
+from trainyard_operator.storage.paging import pages
 from trainyard_operator.storage.runs import MAX_MANIFEST_BYTES
 from trainyard_operator.storage.store import ObjectInfo, ObjectStore
 
@@ -69,12 +70,11 @@ async def look_at_version(  # noqa: PLR0913 - a version, and how it is looked at
         return wrong
     files = manifest.files
     prefix = layout.version_prefix(namespace, model_name, version)
-    found, after, more = _Differences(), "", True
+    found = _Differences()
     signature = layout.model_signature_key(namespace, model_name, version)
     if manifest.signed and await store.head(signature) is None:
         found.add(f"its signature {version}.sig", "is missing")
-    while more and found.count < MOST:
-        page = await store.list(prefix, after=after)
+    async for page in pages(store, prefix):
         for info in page.objects:
             name = info.key.removeprefix(prefix)
             wished = files.pop(name, None)
@@ -84,11 +84,10 @@ async def look_at_version(  # noqa: PLR0913 - a version, and how it is looked at
                 what = await _difference(store, info, wished, thorough=thorough)
                 if what:
                     found.add(name, what)
-        more = page.more
-        after = page.objects[-1].key if page.objects else after
-    if not more:
-        for name in sorted(files):
-            found.add(name, "is missing")
+        if page.more and found.count >= MOST:
+            return str(found)
+    for name in sorted(files):
+        found.add(name, "is missing")
     return str(found)
 
 

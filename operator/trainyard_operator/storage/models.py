@@ -15,6 +15,7 @@ from trainyard_operator.storage import layout
 from trainyard_operator.storage.errors import CopyRefused, ManifestInvalid, ObjectNotFound, StoreUnavailable
 from trainyard_operator.storage.model_manifest import read_model_manifest
 from trainyard_operator.storage.model_origins import Origin, SourceFile, find_origin
+from trainyard_operator.storage.paging import pages
 from trainyard_operator.storage.signatures import Signer
 from trainyard_operator.storage.store import ObjectStore
 
@@ -116,15 +117,10 @@ def model_manifest(  # noqa: PLR0913 - a version's full name
 
 async def _remove_strays(store: ObjectStore, target: str, origin: Origin) -> None:
     """Delete what an earlier attempt has copied and the source has no more: the folder holds the version alone."""
-    after = ""
-    while True:
-        page = await store.list(target, after=after)
+    async for page in pages(store, target):
         strays = [info.key for info in page.objects if info.key.removeprefix(target) not in origin.files]
         if strays:
             await store.delete(strays)
-        if not page.more:
-            return
-        after = page.objects[-1].key
 
 
 async def _copy_file(store: ObjectStore, target: str, file: SourceFile, changed: str) -> None:
