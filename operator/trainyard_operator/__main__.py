@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from trainyard_operator import handlers  # isort: skip # noqa: F401 - before kopf: it keeps heavy clients out of memory
 import kopf
 
+from trainyard_operator.administration import EXIT_CONFIG, find_surroundings, open_store
 from trainyard_operator.api.names import COMPUTE_CLUSTER, NODE_POOL, REGISTERED_MODEL, TRAINING_JOB, WORKLOAD, Kind
 from trainyard_operator.cloud.eks import EksApi
 from trainyard_operator.cloud.groups import PacedNodeGroups
@@ -39,7 +40,7 @@ from trainyard_operator.gateway.tls import ServerTls, load_tls
 from trainyard_operator.handlers.login import register_login
 from trainyard_operator.handlers.watches import LISTED, configure, register_watches
 from trainyard_operator.kube.client import KubeClient
-from trainyard_operator.kube.connection import Connection, ConnectionConfigError, find_connection
+from trainyard_operator.kube.connection import Connection
 from trainyard_operator.kube.errors import ApiError, NotFound
 from trainyard_operator.runtime import discovery
 from trainyard_operator.runtime.background import Background
@@ -61,7 +62,7 @@ from trainyard_operator.runtime.store import Store
 from trainyard_operator.runtime.store_trust import find_trust, trust_gauge
 from trainyard_operator.runtime.verifier import Verifier
 from trainyard_operator.runtime.watched import PLANNED, POOLS, WATCHED, WORKLOADS, Watched
-from trainyard_operator.settings import Settings, SettingsError
+from trainyard_operator.settings import Settings
 from trainyard_operator.storage.bucket import make_bucket
 from trainyard_operator.storage.model_survey import look_beyond
 from trainyard_operator.storage.model_verification import look_at_version
@@ -75,7 +76,6 @@ from trainyard_operator.telemetry.logs import complain, configure_logs
 from trainyard_operator.telemetry.metrics import Metrics
 from trainyard_operator.telemetry.server import serve_telemetry
 
-EXIT_CONFIG = 78
 EXIT_LEADERSHIP = 75
 
 LEASE_BEAT_SECONDS = 30.0
@@ -89,12 +89,10 @@ log = logging.getLogger("trainyard_operator")
 
 def main() -> int:
     """Run the operator until it is told to stop; return the exit status."""
-    try:
-        settings = Settings.from_environment(os.environ)
-        connection = find_connection(os.environ)
-    except (SettingsError, ConnectionConfigError) as error:
-        print(f"trainyard-operator: {error}", file=sys.stderr)  # noqa: T201 - there are no logs yet
+    surroundings = find_surroundings("trainyard-operator")
+    if surroundings is None:
         return EXIT_CONFIG
+    settings, connection = surroundings
     configure_logs(settings.log_level)
     asyncio.run(Process(settings=settings, connection=connection).run())
     return 0
@@ -201,13 +199,7 @@ class Process:
 
     async def _parts(self, client: KubeClient, stack: AsyncExitStack) -> Parts:
         settings = self._settings
-        objects = await S3Store.open(
-            endpoint=settings.s3_endpoint,
-            region=settings.s3_region,
-            bucket=settings.s3_bucket,
-            access_key=settings.s3_access_key,
-            secret_key=settings.s3_secret_key,
-        )
+        objects = await open_store(settings)
         stack.callback(objects.close)
         making = asyncio.create_task(make_bucket(objects), name="bucket")
         stack.callback(making.cancel)

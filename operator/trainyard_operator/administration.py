@@ -1,4 +1,4 @@
-"""What commands for administrators share: they run in the operator's pod, beside it, with its settings and rights."""
+"""What the operator and the commands for administrators share, which run beside it with its settings and rights."""
 
 from __future__ import annotations
 
@@ -25,16 +25,21 @@ def find_surroundings(command: str) -> tuple[Settings, Connection] | None:
         return None
 
 
-@asynccontextmanager
-async def open_surroundings(settings: Settings, connection: Connection) -> AsyncIterator[tuple[KubeClient, S3Store]]:
-    """Yield clients of the API server and of the object store."""
-    store = await S3Store.open(
+async def open_store(settings: Settings) -> S3Store:
+    """Return the object store of the settings; whoever asked closes it."""
+    return await S3Store.open(
         endpoint=settings.s3_endpoint,
         region=settings.s3_region,
         bucket=settings.s3_bucket,
         access_key=settings.s3_access_key,
         secret_key=settings.s3_secret_key,
     )
+
+
+@asynccontextmanager
+async def open_surroundings(settings: Settings, connection: Connection) -> AsyncIterator[tuple[KubeClient, S3Store]]:
+    """Yield clients of the API server and of the object store."""
+    store = await open_store(settings)
     try:
         async with connection.open_session() as session:
             yield KubeClient(connection=connection, session=session), store
