@@ -11,6 +11,13 @@ UV := $(or $(shell command -v uv 2>/dev/null),$(CACHE)/uv/bin/uv)
 # uv brings its own list of authorities; a company's is in the system's.
 export UV_NATIVE_TLS := true
 
+# $(call patiently,<command>): again after a while where it fails, as an error of the network may pass
+patiently = for pause in 5 20 60 last; do \
+    if $(1); then break; elif [ $$pause = last ]; then exit 1; fi; \
+    echo "that failed; trying again in $$pause s, as an error of the network may pass" >&2; sleep $$pause; \
+  done
+APT := DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=600
+
 .PHONY: help
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/\1\t\2/' | \
@@ -94,26 +101,26 @@ bench: setup ## Measure the operator against a bare client, and its queues; writ
 setup: .venv/.complete ## Make the virtual environment from uv.lock
 
 .venv/.complete: pyproject.toml uv.lock | $(UV)
-	$(UV) sync --quiet --all-extras --frozen
+	@$(call patiently,UV_HTTP_RETRIES=8 $(UV) sync --quiet --all-extras --frozen)
 	@touch $@
 
 $(CACHE)/uv/bin/uv:
 	@# Debian keeps what makes a virtual environment in a package of its own.
 	@if ! python3 -c 'import ensurepip' 2>/dev/null && [ -f /etc/debian_version ] && [ "$$(id -u)" = 0 ]; then \
 	  echo 'installing python3-venv with apt-get'; \
-	  apt-get update -qq </dev/null; \
-	  DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends python3-venv </dev/null >/dev/null; \
+	  $(call patiently,$(APT) update && $(APT) install -y --no-install-recommends python3-venv) </dev/null >/dev/null; \
 	fi
 	@python3 -c 'import ensurepip' 2>/dev/null || { \
 	  echo 'there is no uv, and python3 cannot make virtual environments to install it into:' >&2; \
 	  echo 'install uv (https://docs.astral.sh/uv) or your distribution'"'"'s python3-venv' >&2; exit 1; }
 	python3 -m venv --clear $(CACHE)/uv
-	$(CACHE)/uv/bin/python -m pip install --quiet --disable-pip-version-check uv
+	@$(call patiently,$(CACHE)/uv/bin/python -m pip install --quiet --disable-pip-version-check uv)
 
 .PHONY: docs
-docs: setup ## Write the pages of the kinds anew from the CRDs
+docs: setup ## Write the pages of the kinds anew from the CRDs, and those of the SDK from its docstrings
 	$(PYTHON) tools/crd_docs.py
 	$(PYTHON) tools/reason_docs.py
+	$(PYTHON) tools/sdk_docs.py
 
 .PHONY: clean
 clean: down ## Remove everything that was made in this checkout, but not the cache in ~/.cache/trainyard

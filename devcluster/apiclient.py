@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
 MANAGER = "devcluster"
 SUCCESS = (http.client.OK, http.client.CREATED, http.client.ACCEPTED)
-Patch = Literal["merge", "strategic", "apply"]
+Patch = Literal["merge", "strategic", "json", "apply"]
 PATCHES: dict[Patch, str] = {
     "merge": "application/merge-patch+json",
     "strategic": "application/strategic-merge-patch+json",
+    "json": "application/json-patch+json",
     "apply": "application/apply-patch+yaml",
 }
 
@@ -52,7 +53,7 @@ class ApiClient:
         """Delete an object; none being there is fine."""
         self._ask("DELETE", path)
 
-    def patch(self, path: str, content: dict[str, Any], *, kind: Patch = "merge") -> None:
+    def patch(self, path: str, content: object, *, kind: Patch = "merge") -> None:
         """Change an object; none being there is fine.
 
         Parameters
@@ -60,7 +61,7 @@ class ApiClient:
         path
             Its path.
         content
-            The change, or with ``apply`` the whole object.
+            The change: part of an object, with ``json`` a list of operations, or with ``apply`` the whole object.
         kind
             How lists are treated: ``merge`` replaces them, ``strategic`` merges them by their key.
         """

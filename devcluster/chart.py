@@ -7,7 +7,7 @@ import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from devcluster.components import OPERATOR_NAMESPACE
+from devcluster.components import OPERATOR_NAMESPACE, USERS
 from devcluster.errors import DevclusterError
 from devcluster.layout import REPOSITORY
 
@@ -32,9 +32,22 @@ class Images:
     store: Image
 
 
+_HERE = {
+    "signing.secretName": SIGNING_SECRET,
+    "defaultProvider.type": "Karpenter",
+    "defaultProvider.karpenter.nodeClassRef.group": "karpenter.kwok.sh",
+    "defaultProvider.karpenter.nodeClassRef.kind": "KWOKNodeClass",
+    "defaultProvider.karpenter.nodeClassRef.name": "default",
+    "workspaces[0].namespace": "default",
+    "workspaces[0].subjects[0].kind": "Group",
+    "workspaces[0].subjects[0].name": USERS,
+    "workspaces[0].subjects[0].apiGroup": "rbac.authorization.k8s.io",
+}
+
+
 def values(images: Images) -> dict[str, str]:
-    """Point the chart's values at images that were imported and can be pulled from nowhere, and have models signed."""
-    found = {"signing.secretName": SIGNING_SECRET}
+    """Point the chart's values at images that were imported and can be pulled from nowhere, and at what is here."""
+    found = dict(_HERE)
     for prefix, image in (
         ("image", images.operator),
         ("trainer.image", images.trainer),

@@ -17,6 +17,8 @@ from devcluster.pki import Pki, Subject
 # Inside the machine's own network namespace nobody else can have them.
 PORTS = {"api": 6443, "etcd": 2379, "etcd-peer": 2380}
 OPERATOR_NAMESPACE = "trainyard-system"
+# Whoever has a service account in the namespace `people` works in `default` as a user of Trainyard.
+USERS = "system:serviceaccounts:people"
 KUBELET_USER = "kubelet"
 CLIENT_QPS = ("--kube-api-qps=500", "--kube-api-burst=1000")
 
@@ -121,13 +123,13 @@ class ControlPlaneLayout:
 
 
 def audit_policy() -> dict[str, Any]:
-    """Record who asked for what for everything in the operator's namespace, and nothing of Kubernetes' own traffic."""
+    """Record what the operator and the users of Trainyard asked for, and nothing of Kubernetes' own traffic."""
     return {
         "apiVersion": "audit.k8s.io/v1",
         "kind": "Policy",
         "omitStages": ["RequestReceived"],
         "rules": [
-            {"level": "Metadata", "userGroups": [f"system:serviceaccounts:{OPERATOR_NAMESPACE}"]},
+            {"level": "Metadata", "userGroups": [f"system:serviceaccounts:{OPERATOR_NAMESPACE}", USERS]},
             {"level": "None"},
         ],
     }

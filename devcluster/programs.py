@@ -16,11 +16,13 @@ import stat
 import subprocess
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from devcluster import golang
 from devcluster.errors import DevclusterError
+from devcluster.fetching import patiently
 from devcluster.layout import Cache
 from devcluster.locks import locked
 from devcluster.progress import Progress
@@ -181,6 +183,8 @@ def _build_missing(
     progress.say(f"building {names} with {go.version}: once on this machine, about 15 minutes on two cores for all ...")
     for module, program in missing:
         start = time.monotonic()
+        # Only what the network can spoil is tried again; the compiler then needs none.
+        patiently(partial(_fetch, module, program, paths[program], cache=cache, go=go), progress=progress)
         _build(module, program, paths[program], cache=cache, go=go)
         progress.say(f"{program} built in {time.monotonic() - start:.0f} s")
     remove_read_only_tree(cache.go)
@@ -196,24 +200,35 @@ def _check_space(cache: Cache) -> None:
         )
 
 
-def _build(module: Module, program: str, path: Path, *, cache: Cache, go: golang.Go) -> None:
+def _fetch(module: Module, program: str, path: Path, *, cache: Cache, go: golang.Go) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    # Listing what a program is made of brings it all.
+    result = _run_go(module, "list", "-deps", module.packages[program], cache=cache, go=go)
+    if result.returncode:
+        raise DevclusterError(f"the modules of {program} could not be downloaded:\n{last_lines(result.stderr)}")
     # A program that is there has its data: they come first.
     if module.data:
         _copy_data(module, module.data, target=path.parent / DATA, cache=cache, go=go)
+
+
+def _build(module: Module, program: str, path: Path, *, cache: Cache, go: golang.Go) -> None:
     temporary = path.with_name(f".{program}.new")
-    command = [go.program, "build", "-trimpath", "-ldflags", module.flags(), "-o", str(temporary)]
-    result = subprocess.run(
-        [*command, module.packages[program]],
+    options = ("-trimpath", "-ldflags", module.flags(), "-o", str(temporary))
+    result = _run_go(module, "build", *options, module.packages[program], cache=cache, go=go)
+    if result.returncode:
+        raise DevclusterError(f"{program} could not be built:\n{last_lines(result.stderr)}")
+    temporary.replace(path)
+
+
+def _run_go(module: Module, *arguments: str, cache: Cache, go: golang.Go) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [go.program, *arguments],
         cwd=PINS / module.name,
         env=_environment(cache),
         capture_output=True,
         text=True,
         check=False,
     )
-    if result.returncode:
-        raise DevclusterError(f"{program} could not be built:\n{last_lines(result.stderr)}")
-    temporary.replace(path)
 
 
 def data_folders(module_name: str, program: Path) -> list[Path]:
@@ -223,14 +238,7 @@ def data_folders(module_name: str, program: Path) -> list[Path]:
 
 
 def _copy_data(module: Module, data: DataFiles, *, target: Path, cache: Cache, go: golang.Go) -> None:
-    result = subprocess.run(
-        [go.program, "mod", "download", "-json", data.module],
-        cwd=PINS / module.name,
-        env=_environment(cache),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    result = _run_go(module, "mod", "download", "-json", data.module, cache=cache, go=go)
     if result.returncode:
         raise DevclusterError(f"{data.module} could not be downloaded:\n{last_lines(result.stdout + result.stderr)}")
     source = Path(json.loads(result.stdout)["Dir"])

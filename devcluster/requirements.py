@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from devcluster import node
 from devcluster.errors import DevclusterError
+from devcluster.fetching import patiently
 from devcluster.waiting import last_lines
 
 if TYPE_CHECKING:
@@ -78,6 +79,12 @@ REQUIREMENTS = (
     Requirement(package="libc6-dev", present=_static_libc),
 )
 
+# A new machine may be at its own updates.
+APT_GET = ("apt-get", "-o", "DPkg::Lock::Timeout=600", "-o", "Acquire::Retries=5")
+
+# What tests look at pages with; the cluster itself needs none.
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
 
 def missing(requirements: tuple[Requirement, ...] = REQUIREMENTS) -> list[str]:
     """Name the packages whose content is absent."""
@@ -105,16 +112,34 @@ def ensure(*, progress: Progress) -> None:
     packages = missing()
     if root and debian and packages:
         with progress.step(f"installing {' '.join(packages)} with apt-get", "packages installed", slow=True):
-            _install(packages)
+            patiently(lambda: _install(packages), progress=progress)
         packages = missing()
     if packages or not root:
         raise DevclusterError(explain(packages=packages, root=root, debian=debian))
 
 
+def browser(*, progress: Progress) -> Path:
+    """Return a Chromium, which is installed on Debian as root where there is none.
+
+    Raises
+    ------
+    DevclusterError
+        If there is none, and it may not be installed here.
+    """
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None and os.geteuid() == 0 and Path("/etc/debian_version").exists():
+        with progress.step("installing chromium with apt-get", "chromium installed", slow=True):
+            patiently(lambda: _install(["chromium"]), progress=progress)
+        found = shutil.which("chromium")
+    if found is None:
+        raise DevclusterError("there is no browser: install Chromium, on Debian with sudo apt-get install -y chromium")
+    return Path(found)
+
+
 def _install(packages: list[str]) -> None:
     # RUNLEVEL=1 keeps packages from starting services of their own, such as a containerd that nobody asked for.
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-    for argv in (["apt-get", "update"], ["apt-get", "install", "-y", "--no-install-recommends", *packages]):
+    for argv in ([*APT_GET, "update"], [*APT_GET, "install", "-y", "--no-install-recommends", *packages]):
         result = subprocess.run(
             argv, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
         )

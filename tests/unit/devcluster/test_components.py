@@ -55,12 +55,15 @@ def test_the_api_server_is_announced_where_pods_reach_it(layout: ControlPlaneLay
     assert {"10.77.64.1", "10.77.255.2", "127.0.0.1", "kubernetes.default.svc"} <= set(server.hosts)
 
 
-def test_only_the_operators_namespace_is_audited_and_without_the_requests_arrival(layout: ControlPlaneLayout):
+def test_the_operator_and_its_users_are_audited_and_without_the_requests_arrival(layout: ControlPlaneLayout):
     components.write_audit_policy(layout)
     policy = yaml.safe_load(layout.audit_policy.read_text())
     assert policy["omitStages"] == ["RequestReceived"]
     assert policy["rules"] == [
-        {"level": "Metadata", "userGroups": ["system:serviceaccounts:trainyard-system"]},
+        {
+            "level": "Metadata",
+            "userGroups": ["system:serviceaccounts:trainyard-system", "system:serviceaccounts:people"],
+        },
         {"level": "None"},
     ]
 

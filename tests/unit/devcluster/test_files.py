@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import multiprocessing
 import re
+import socket
 from pathlib import Path
 
 import pytest
@@ -74,8 +75,20 @@ def test_a_lock_is_waited_for_and_falls_to_the_next_when_its_holder_is_killed(tm
     holder.join()
 
 
-def test_free_ports_differ():
-    assert len(set(ports.free(20))) == 20
+def test_free_ports_differ_and_are_given_to_nobody_by_chance():
+    found = ports.free(20)
+    assert len(set(found)) == 20
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    assert first < 30_000 or max(found) < first
+
+
+def test_a_port_that_somebody_has_is_not_free(monkeypatch: pytest.MonkeyPatch):
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        taken = listener.getsockname()[1]
+        (other,) = ports.free(1)
+        monkeypatch.setattr(ports, "CHOICE", [taken, other])
+        assert ports.free(1) == [other]
 
 
 def test_a_condition_that_never_holds_is_named_with_a_hint():
@@ -100,7 +113,7 @@ def test_long_steps_are_told_before_and_after_and_short_ones_not_at_all():
 def test_a_child_that_ends_is_reported_with_its_last_words(tmp_path: Path):
     child = Child(Component(name="p", argv=("sh", "-c", "echo farewell; exit 3")), log=tmp_path / "log" / "p.log")
     with pytest.raises(DevclusterError, match=r"(?s)p ended with status 3.*farewell"):
-        wait_for(lambda: bool(child.check()), what="its end", timeout=10)
+        wait_for(lambda: bool(child.check()), what="its end", timeout=60)
 
 
 @pytest.mark.parametrize("way", ["stop", "kill"])

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import io
 import shutil
 from pathlib import Path
 
 import pytest
 
-from devcluster import golang, programs
+from devcluster import fetching, golang, programs
 from devcluster.errors import DevclusterError
 from devcluster.layout import Cache
+from devcluster.progress import Progress
 
 PIN = {"go_mod": "m", "go_sum": "s", "flags": "f", "packages": {"a": "b"}, "toolchain": "go1.26.8 x86_64"}
 
@@ -73,7 +75,7 @@ def test_a_program_in_the_cache_needs_no_build(tmp_path: Path, monkeypatch: pyte
 
 def test_a_failed_build_shows_the_compilers_words_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     compiler = tmp_path / "go"
-    compiler.write_text("#!/bin/sh\necho 'undefined: x' >&2\nexit 1\n")
+    compiler.write_text("#!/bin/sh\n[ $1 = list ] && exit\necho 'undefined: x' >&2\nexit 1\n")
     compiler.chmod(0o755)
     go = golang.Go(program=str(compiler), version="go1.26.8")
     monkeypatch.setattr(golang, "find", lambda **_: go)
@@ -84,6 +86,30 @@ def test_a_failed_build_shows_the_compilers_words_and_leaves_nothing(tmp_path: P
     assert [path for path in cache.programs.rglob("*") if path.is_file()] == []
 
 
+def test_modules_that_a_proxy_was_too_busy_to_give_are_asked_for_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    asked = tmp_path / "asked"
+    compiler = tmp_path / "go"
+    compiler.write_text(
+        f"""#!/bin/sh
+case "$1" in
+list) echo x >> {asked}; [ $(wc -l < {asked}) = 3 ] || {{ echo '503 Service Unavailable' >&2; exit 1; }} ;;
+build) while [ "$1" != -o ]; do shift; done; touch "$2" ;;
+esac
+"""
+    )
+    compiler.chmod(0o755)
+    monkeypatch.setattr(golang, "find", lambda **_: golang.Go(program=str(compiler), version="go1.26.8"))
+    monkeypatch.setattr(programs, "NEEDED_BYTES", 0)
+    monkeypatch.setattr(fetching, "PAUSES", (0.0, 0.0))
+    said = io.StringIO()
+    progress = Progress(stream=said)
+    assert programs.ensure(["helm"], cache=Cache(root=tmp_path / "cache"), progress=progress)["helm"].exists()
+    assert said.getvalue().count("503 Service Unavailable") == 2
+    asked.write_text("more than three\n" * 3)
+    with pytest.raises(DevclusterError, match=r"(?s)modules of helm could not be downloaded.*503"):
+        programs.ensure(["helm"], cache=Cache(root=tmp_path / "another"), progress=progress)
+
+
 def test_a_programs_data_is_beside_it_before_the_program_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     source = tmp_path / "source"
     (source / "kwok" / "charts" / "crds").mkdir(parents=True)
@@ -92,7 +118,10 @@ def test_a_programs_data_is_beside_it_before_the_program_is(tmp_path: Path, monk
     compiler = tmp_path / "go"
     compiler.write_text(
         f"""#!/bin/sh
-if [ "$1" = mod ]; then echo '{{"Dir": "{source}"}}'; else while [ "$1" != -o ]; do shift; done; touch "$2"; fi
+case "$1" in
+mod) echo '{{"Dir": "{source}"}}' ;;
+build) while [ "$1" != -o ]; do shift; done; touch "$2" ;;
+esac
 """
     )
     compiler.chmod(0o755)

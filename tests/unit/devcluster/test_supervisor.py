@@ -18,7 +18,7 @@ def request(tmp_path: Path, *argv: str, **over: Any) -> dict[str, Any]:
 
 def ended(supervisor: Supervisor) -> Any:
     wait_for(
-        lambda: supervisor.answer({"op": "status"})["programs"]["p"]["status"] is not None, what="the end", timeout=10
+        lambda: supervisor.answer({"op": "status"})["programs"]["p"]["status"] is not None, what="the end", timeout=60
     )
     return supervisor.answer({"op": "status"})["programs"]["p"]["status"]
 
