@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from devcluster.apiclient import ApiClient
 from devcluster.errors import DevclusterError
 from devcluster.machine import Machine
-from devcluster.pool import stockout
+from devcluster.pool import admission, joining, stockout
 from devcluster.pool.fleet import Fleet
 from devcluster.pool.options import CONFIG_MAP, NAMESPACE, ORDER, SINCE, STOCKOUT, Options, parse
-from devcluster.pool.plan import RECLAIM, Plan, PoolNode, claimed, plan, pool_nodes
+from devcluster.pool.plan import PROVIDER, RECLAIM, Plan, PoolNode, claimed, plan, pool_nodes
 
 if TYPE_CHECKING:
     from devcluster.pool.settings import Settings
@@ -77,6 +77,9 @@ class Agent:
     def _step(self) -> float:
         prepared = self._fleet.prepare()
         options = parse((self._client.get(CONFIGURATION) or {}).get("data") or {})
+        if self._stockout is None:
+            # The first step.
+            admission.apply(self._client, joining.documents(provider=PROVIDER))
         if options.stockout != self._stockout:
             stockout.apply(self._client, stockout=options.stockout)
             self._stockout = options.stockout
@@ -98,6 +101,10 @@ class Agent:
         return list((self._client.get(path) or {}).get("items", []))
 
     def _carry_out(self, decided: Plan, *, options: Options, prepared: bool) -> None:
+        for node in decided.join:
+            self._client.patch(f"{NODES}/{node.name}", node.next_step, kind="json")
+            if joining.admits(node.next_step):
+                say(f"{node.name}: may have pods {time.time() - node.created:.1f} s after its Node")
         for node in decided.power_off:
             say(f"{node.name}: cut off ({node.order})")
             self._fleet.power_off(node.uid)

@@ -6,6 +6,7 @@ import datetime as dt
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from devcluster.pool import joining
 from devcluster.pool.options import ORDER, SINCE
 
 if TYPE_CHECKING:
@@ -35,12 +36,14 @@ class PoolNode:
     deleting: bool = False
     order: str = ""
     since: float | None = None
+    next_step: list[joining.Operation] = field(default_factory=list)
 
 
 @dataclass
 class Plan:
     """What to do, in this order; and when to look again if nothing happens before."""
 
+    join: list[PoolNode] = field(default_factory=list)
     power_off: list[PoolNode] = field(default_factory=list)
     remove: list[str] = field(default_factory=list)
     begin: list[PoolNode] = field(default_factory=list)
@@ -85,6 +88,7 @@ def plan(
     """
     result = Plan()
     result.remove.extend(uid for uid in machines if uid not in {node.uid for node in nodes})
+    result.join.extend(node for node in nodes if node.next_step)
     for node in nodes:
         if node.provider_id not in claims and not node.deleting:
             orphaned = node.created + ORPHAN_SECONDS
@@ -138,6 +142,7 @@ def _pool_node(item: Mapping[str, Any]) -> PoolNode:
     metadata = item["metadata"]
     annotations = metadata.get("annotations", {})
     conditions = item.get("status", {}).get("conditions", [])
+    ready = any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
     return PoolNode(
         name=metadata["name"],
         uid=metadata["uid"],
@@ -145,10 +150,11 @@ def _pool_node(item: Mapping[str, Any]) -> PoolNode:
         size=metadata.get("labels", {}).get(INSTANCE_TYPE, ""),
         hostname=metadata.get("labels", {}).get(HOSTNAME, metadata["name"]),
         created=dt.datetime.fromisoformat(metadata["creationTimestamp"]).timestamp(),
-        ready=any(c["type"] == "Ready" and c["status"] == "True" for c in conditions),
+        ready=ready,
         deleting="deletionTimestamp" in metadata,
         order=annotations.get(ORDER, ""),
         since=_number(annotations.get(SINCE)),
+        next_step=joining.next_step(item, ready=ready),
     )
 
 

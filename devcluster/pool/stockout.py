@@ -10,12 +10,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from devcluster import karpenter
+from devcluster.pool import admission
 from devcluster.waiting import wait_for
 
 if TYPE_CHECKING:
     from devcluster.apiclient import ApiClient
 
-API = "admissionregistration.k8s.io/v1"
 NAME = "pool-agent-stockout"
 HEED_SECONDS = 20
 NO_CAPACITY = "insufficient-capacity"
@@ -23,51 +23,13 @@ NO_CAPACITY = "insufficient-capacity"
 
 def documents() -> dict[str, dict[str, Any]]:
     """Describe what turns claims away, by the plural of its kind."""
-    policy = {
-        "apiVersion": API,
-        "kind": "MutatingAdmissionPolicy",
-        "metadata": {"name": NAME},
-        "spec": {
-            "failurePolicy": "Fail",
-            "reinvocationPolicy": "Never",
-            "matchConstraints": {
-                "resourceRules": [
-                    {
-                        "apiGroups": ["karpenter.sh"],
-                        "apiVersions": ["*"],
-                        "operations": ["CREATE"],
-                        "resources": ["nodeclaims"],
-                    }
-                ]
-            },
-            "mutations": [
-                {
-                    "patchType": "JSONPatch",
-                    "jsonPatch": {
-                        "expression": '[JSONPatch{op: "replace", path: "/spec/nodeClassRef/name", '
-                        f'value: "{NO_CAPACITY}"}}]'
-                    },
-                }
-            ],
-        },
-    }
-    binding = {
-        "apiVersion": API,
-        "kind": "MutatingAdmissionPolicyBinding",
-        "metadata": {"name": NAME},
-        "spec": {"policyName": NAME},
-    }
-    return {"mutatingadmissionpolicies": policy, "mutatingadmissionpolicybindings": binding}
+    patch = f'JSONPatch{{op: "replace", path: "/spec/nodeClassRef/name", value: "{NO_CAPACITY}"}}'
+    return admission.policy(name=NAME, group="karpenter.sh", resource="nodeclaims", patch=patch)
 
 
 def apply(client: ApiClient, *, stockout: bool) -> None:
     """Begin the stockout or end it; return when new claims see that."""
-    for plural, document in documents().items():
-        path = f"/apis/{API}/{plural}/{NAME}"
-        if stockout:
-            client.patch(path, document, kind="apply")
-        else:
-            client.delete(path)
+    admission.apply(client, documents(), present=stockout)
     wait_for(lambda: _in_force(client) == stockout, what="the API server to heed the stockout", timeout=HEED_SECONDS)
 
 
