@@ -14,6 +14,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = (ROOT / "trainer-image" / "trainyard_runner", ROOT / "sdk" / "trainyard")
+# What people work with from outside of a cluster has no use in a pod.
+OUTSIDE = {"cli", "data", "local", "remote", "train", "widgets"}
 MAIN = b"from trainyard_runner.__main__ import main\n\nmain()\n"
 # The earliest time that a zip file can hold.
 _TIME = (1980, 1, 1, 0, 0, 0)
@@ -24,7 +26,8 @@ def build(target: Path) -> None:
     members = {"__main__.py": MAIN}
     for package in PACKAGES:
         for path in package.rglob("*"):
-            if path.is_file() and path.suffix in {".py", ".typed"}:
+            outside = OUTSIDE.intersection(path.relative_to(package).parts)
+            if path.is_file() and path.suffix in {".py", ".typed"} and not outside:
                 members[path.relative_to(package.parent).as_posix()] = path.read_bytes()
     target.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:

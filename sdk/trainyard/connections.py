@@ -9,7 +9,7 @@ import http.client
 import socket
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, Optional
 from urllib.parse import urlsplit
 
 from trainyard.patience import TransferError, Transient
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     Body = Callable[[], Iterator[bytes]]
+    Address = tuple[str, int]
+    # Gives the address to connect to in place of a URL's host and port, or None for that itself.
+    Route = Callable[[str], Optional[Address]]
 
 CHUNK_BYTES = 256 * 1024
 RETRIED_STATUSES = frozenset({408, 425, 429})
@@ -39,8 +42,9 @@ class Connections:
     timeout
         Seconds for connecting and for each wait for bytes, not for a whole transfer.
     connect_to
-        Where to open the socket instead of at the URL's host, for port-forwards. The URL's host still goes into the
-        Host header, which signatures cover, and is what a certificate is checked against.
+        Where to open the socket instead of at the URL's host, for port-forwards: an address, or what gives one for a
+        URL's host and port. The URL's host still goes into the Host header, which signatures cover, and is what a
+        certificate is checked against.
     context
         How TLS servers are checked; made when the first one is met. None means the system's authorities.
     """
@@ -49,7 +53,7 @@ class Connections:
         self,
         *,
         timeout: float,
-        connect_to: tuple[str, int] | None = None,
+        connect_to: Address | Route | None = None,
         context: Callable[[], ssl.SSLContext] | None = None,
     ) -> None:
         self._timeout = timeout
@@ -120,7 +124,7 @@ class Connections:
                 raise carrier.error from None
 
     def _open(self, scheme: str, netloc: str) -> http.client.HTTPConnection:
-        address = self._connect_to
+        address = self._connect_to(netloc) if callable(self._connect_to) else self._connect_to
         if scheme != "https":
             return _Plain(netloc, address=address, timeout=self._timeout)
         with self._lock:

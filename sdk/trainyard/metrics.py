@@ -65,6 +65,15 @@ class MetricLog:
     def log_list(self, name: str, value: Any, description: str = "") -> None:
         """Record a list of numbers: a list, an array of one dimension, or whatever else can be gone through.
 
+        Parameters
+        ----------
+        name
+            Its name, at most 256 bytes.
+        value
+            The numbers.
+        description
+            What it means; it is kept in the history of the run.
+
         Raises
         ------
         TypeError
@@ -78,6 +87,13 @@ class MetricLog:
     def log_row(self, name: str, description: str | None = None, **kwargs: Any) -> None:
         """Record one row of a table: each keyword is a column, with a number or a text; later calls add rows.
 
+        Parameters
+        ----------
+        name
+            The name of the table.
+        description
+            What it means; it is kept in the history of the run.
+
         Raises
         ------
         TypeError
@@ -90,6 +106,15 @@ class MetricLog:
 
     def log_table(self, name: str, value: Mapping[str, Any], description: str = "") -> None:
         """Record a table: a dictionary of columns, each a list of the same length.
+
+        Parameters
+        ----------
+        name
+            The name of the table.
+        value
+            The columns by name.
+        description
+            What it means; it is kept in the history of the run.
 
         Raises
         ------
@@ -116,6 +141,17 @@ class MetricLog:
     def log_image(self, name: str, path: str | None = None, plot: Any = None, description: str = "") -> None:
         """Keep an image in ``outputs/images``: the file at `path`, or a plot of matplotlib, as PNG.
 
+        Parameters
+        ----------
+        name
+            The name of the image, and of its file.
+        path
+            The file.
+        plot
+            What has a ``savefig``, as a figure or ``matplotlib.pyplot`` itself.
+        description
+            What it means; it is kept in the history of the run.
+
         Raises
         ------
         TypeError
@@ -127,11 +163,31 @@ class MetricLog:
         self._tell("file", clean, description, path=place_image(self._outputs(), name, path=path, plot=plot))
 
     def log_confusion_matrix(self, name: str, value: Any, description: str = "") -> None:
-        """Keep a confusion matrix in ``outputs/documents``: a dictionary, or its JSON, as Azure ML describes it."""
+        """Keep a confusion matrix in ``outputs/documents``: a dictionary, or its JSON, as Azure ML describes it.
+
+        Parameters
+        ----------
+        name
+            Its name, and that of its file.
+        value
+            The dictionary or its JSON.
+        description
+            What it means; it is kept in the history of the run.
+        """
         self._document(name, value, description)
 
     def log_accuracy_table(self, name: str, value: Any, description: str = "") -> None:
-        """Keep an accuracy table in ``outputs/documents``: a dictionary, or its JSON, as Azure ML describes it."""
+        """Keep an accuracy table in ``outputs/documents``: a dictionary, or its JSON, as Azure ML describes it.
+
+        Parameters
+        ----------
+        name
+            Its name, and that of its file.
+        value
+            The dictionary or its JSON.
+        description
+            What it means; it is kept in the history of the run.
+        """
         self._document(name, value, description)
 
     def progress(self, percent: float, message: str | None = None, eta_seconds: float | None = None) -> None:
@@ -163,6 +219,11 @@ class MetricLog:
 
         One value is a value, repeated ones are a list, rows and tables are dictionaries of columns, images and
         documents are the path of their file. An offline run remembers its last 100,000 calls.
+
+        Parameters
+        ----------
+        name
+            The one metric that is wanted; all of them where it is None.
         """
         from trainyard.history import metrics_of  # noqa: PLC0415
 

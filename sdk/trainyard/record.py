@@ -22,6 +22,8 @@ from trainyard.contract import (
 )
 from trainyard.values import described
 
+# A tag of a model's version that begins so is a property: it is given at the registration alone.
+PROPERTY = "property/"
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _PLAIN = (str, int, float, bool)
 
@@ -39,6 +41,19 @@ def check_tags(tags: object, *, what: str) -> dict[str, str]:
     if len(tags) > MAX_TAGS:
         raise ValueError(f"{what} have {len(tags)} entries: give at most {MAX_TAGS}")
     return dict(_tag(key, value, what=what) for key, value in tags.items())
+
+
+def with_properties(tags: object, properties: object) -> object:
+    """Return the tags that a version is registered with: the properties are among them.
+
+    What is no dictionary is left for `check_model` to complain of.
+    """
+    there = tags or {}
+    if not properties or not isinstance(there, Mapping):
+        return tags
+    if not isinstance(properties, Mapping):
+        return properties
+    return {**there, **{f"{PROPERTY}{name}": value for name, value in properties.items()}}
 
 
 def check_model(model: object, *, what: str = "the model") -> ModelWish:

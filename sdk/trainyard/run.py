@@ -20,7 +20,7 @@ from trainyard.contract import (
     MAX_TAGS,
 )
 from trainyard.metrics import MetricLog
-from trainyard.record import check_model, check_tags
+from trainyard.record import check_model, check_tags, with_properties
 from trainyard.sinks import FileSink, OfflineSink
 
 if TYPE_CHECKING:
@@ -68,6 +68,11 @@ class Run(MetricLog):
     @staticmethod
     def get_context(allow_offline: bool = True, **_kwargs: Any) -> Run:  # noqa: FBT001, FBT002 - Azure ML's signature
         """Return the run that this process belongs to: always the same object.
+
+        Parameters
+        ----------
+        allow_offline
+            Whether a script that belongs to no run gets one that prints what it is told.
 
         Returns
         -------
@@ -122,11 +127,24 @@ class Run(MetricLog):
         return f"Run(Experiment: {self._experiment},\nId: {self._id},\nName: {self._name})"
 
     def tag(self, key: str, value: Any = None) -> None:
-        """Set one tag: it is shown in the status of the run, and kept in its manifest. None is the empty text."""
+        """Set one tag: it is shown in the status of the run, and kept in its manifest. None is the empty text.
+
+        Parameters
+        ----------
+        key
+            The name of the tag.
+        value
+            Its text.
+        """
         self.set_tags({key: value})
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
         """Set tags; one that is there gets the new value.
+
+        Parameters
+        ----------
+        tags
+            Texts by name.
 
         Raises
         ------
@@ -141,6 +159,11 @@ class Run(MetricLog):
 
     def add_properties(self, properties: Mapping[str, Any]) -> None:
         """Add properties, which are kept in the manifest of the run; one that is there cannot be changed.
+
+        Parameters
+        ----------
+        properties
+            Texts by name.
 
         Raises
         ------
@@ -163,6 +186,8 @@ class Run(MetricLog):
         model_path: str | None = None,
         tags: Mapping[str, Any] | None = None,
         description: str | None = None,
+        *,
+        properties: Mapping[str, Any] | None = None,
     ) -> Model:
         """Have something of the outputs registered as a model's next version, once the script has succeeded.
 
@@ -173,19 +198,33 @@ class Run(MetricLog):
         model_path
             The file or folder, ``outputs/model.pkl`` or ``model.pkl``; where it is not given, the model's name. It has
             to be there when the script ends, or the run fails with ``ModelPathNotFound``.
+        tags
+            Tags of the version.
+        description
+            What the version is.
+        properties
+            Of the version; nobody can change them.
 
         Raises
         ------
         ValueError
             If a name, path or tag cannot be used.
         """
-        wish = {"name": model_name, "path": model_path or model_name, "description": description, "tags": tags}
+        labels = with_properties(tags, properties)
+        wish = {"name": model_name, "path": model_path or model_name, "description": description, "tags": labels}
         checked = check_model(wish)
         self._write({"model": checked, "time": time.time()})
         return Model(name=checked["name"], path=checked["path"])
 
     def upload_file(self, name: str, path_or_stream: Any) -> None:
         """Put a file among the outputs, where `name` says: they are saved when the script ends.
+
+        Parameters
+        ----------
+        name
+            The path below ``outputs/``.
+        path_or_stream
+            The file, or something that can be read.
 
         Raises
         ------
@@ -198,6 +237,13 @@ class Run(MetricLog):
 
     def upload_files(self, names: Sequence[str], paths: Sequence[Any]) -> None:
         """Put files among the outputs, each where its name says.
+
+        Parameters
+        ----------
+        names
+            The paths below ``outputs/``.
+        paths
+            The files, in the same order.
 
         Raises
         ------
@@ -214,6 +260,13 @@ class Run(MetricLog):
     def upload_folder(self, name: str, path: Any) -> None:
         """Put the files below a folder among the outputs, below where `name` says.
 
+        Parameters
+        ----------
+        name
+            The folder below ``outputs/``.
+        path
+            The folder to copy.
+
         Raises
         ------
         NotADirectoryError
@@ -227,6 +280,11 @@ class Run(MetricLog):
 
     def save_checkpoint(self, timeout_seconds: float = 300) -> None:
         """Have what lies in the checkpoint folder saved now, and return when it is; offline, return at once.
+
+        Parameters
+        ----------
+        timeout_seconds
+            How long to wait at most.
 
         Raises
         ------
@@ -245,13 +303,26 @@ class Run(MetricLog):
         """Have the run end as Failed with these words, even if the exit code of the script is 0.
 
         The script itself goes on: leave it as you see fit.
+
+        Parameters
+        ----------
+        error_details
+            Why, in words.
+        error_code
+            A code that is put behind them.
         """
         code = f" ({error_code})" if error_code is not None else ""
         words = str(error_details) if error_details is not None else "the script called Run.fail"
         self._write({"fail": {"message": (words + code)[:MAX_MESSAGE_CHARS]}, "time": time.time()})
 
     def flush(self, timeout_seconds: float = 300) -> None:
-        """Return at once: each call has written what it was told before it returns."""
+        """Return at once: each call has written what it was told before it returns.
+
+        Parameters
+        ----------
+        timeout_seconds
+            Not used: there is nothing to wait for.
+        """
 
     def get_file_names(self) -> list[str]:
         """Return the files that are among the outputs now."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from trainyard.connections import Address, Route
     from trainyard.contract import DeleteGrant, FileGrant, PutGrant, Report, RunDocument
 
 Opener = Callable[[], BinaryIO]
@@ -102,7 +103,7 @@ class GatewayClient:
         *,
         ca_pem: str,
         token: Callable[[], str],
-        connect_to: tuple[str, int] | None = None,
+        connect_to: Address | Route | None = None,
         retry: Retry = WHOLE_OUTAGE,
         timeout: float = 30.0,
         on_trouble: Callable[[str], None] | None = None,
@@ -194,7 +195,7 @@ class StoreClient:
     def __init__(
         self,
         *,
-        connect_to: tuple[str, int] | None = None,
+        connect_to: Address | Route | None = None,
         retry: Retry = ONE_GRANT,
         timeout: float = 60.0,
         on_trouble: Callable[[str], None] | None = None,
@@ -212,7 +213,7 @@ class StoreClient:
         size: int,
         part: Path | None = None,
         etag: str | None = None,
-        on_bytes: Callable[[int], None] | None = None,
+        on_bytes: Callable[[int], object] | None = None,
     ) -> None:
         """Fetch an object of `size` bytes to `target`, which appears whole or not at all.
 
@@ -272,7 +273,7 @@ class StoreClient:
         headers: Mapping[str, str],
         size: int,
         opener: Opener,
-        on_bytes: Callable[[int], None] | None = None,
+        on_bytes: Callable[[int], object] | None = None,
     ) -> None:
         """Save the first `size` bytes of what `opener` opens, with exactly `headers`.
 
@@ -361,7 +362,7 @@ def _check(response: http.client.HTTPResponse) -> None:
 
 
 def _receive(
-    response: http.client.HTTPResponse, file: BinaryIO, *, size: int, on_bytes: Callable[[int], None] | None
+    response: http.client.HTTPResponse, file: BinaryIO, *, size: int, on_bytes: Callable[[int], object] | None
 ) -> None:
     announced = response.getheader("Content-Length")
     if announced is not None and int(announced) != size:

@@ -21,7 +21,8 @@ def certificate(folder: Path, *, address: str = "127.0.0.1", ca: bool = True) ->
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "fake gateway")])
     now = dt.datetime.now(dt.UTC)
-    names = [x509.IPAddress(ipaddress.ip_address(address)), x509.DNSName("gateway.test")]
+    hosts = ("gateway.test", "trainyard-gateway.system.svc")
+    names = [x509.IPAddress(ipaddress.ip_address(address)), *map(x509.DNSName, hosts)]
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)

@@ -155,9 +155,10 @@ class FakeStore:
                 if wanted and base64.b64decode(wanted) != hashlib.sha256(content).digest():
                     self.answer(400, b"<Error><Code>BadDigest</Code></Error>")
                     return
-                store.objects[key] = content
+                # Whoever sees the object finds it noted down.
                 store.puts.append(Put(key, len(content), time.time()))
                 store.requests.append(("PUT", key, 200))
+                store.objects[key] = content
                 self.answer(200)
 
         return Handler
@@ -224,6 +225,10 @@ class FakeGateway:
                 for f in pages[number]
             ]
             return {"files": files, "next": str(number + 1) if number + 1 < len(pages) else None}
+        if op == "list":
+            found = {key: body for key, body in self.store.objects.items() if key.startswith(request["prefix"])}
+            files = [{"path": key, "bytes": len(body), "url": self.sign(key)} for key, body in found.items()]
+            return {"files": files, "next": None}
         if op == "delete":
             return {"files": [{"path": path, "url": self.sign(path)} for path in request["paths"]]}
         if op == "checkpoint":

@@ -93,6 +93,27 @@ def cut() -> Fault:
     return act
 
 
+class Hold:
+    """A fault: one request is let through, and those after it have no answer before `release`."""
+
+    def __init__(self) -> None:
+        self.holds = asyncio.Event()
+        self._released = asyncio.Event()
+        self._first = True
+
+    async def __call__(self, request: Request, ask: Callable[[Request], Awaitable[bytes]]) -> bytes | None:
+        if self._first:
+            self._first = False
+            return await ask(request)
+        self.holds.set()
+        await self._released.wait()
+        return None
+
+    def release(self) -> None:
+        """End the connections of those that wait."""
+        self._released.set()
+
+
 class FaultProxy:
     """Takes the place of `server`: `endpoint` and `keys` are what a client needs."""
 

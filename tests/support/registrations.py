@@ -122,6 +122,10 @@ class Registrations:
 
         return await self.until(lambda: self.model(name), holds)
 
+    async def has_told(self, obj: Object, reason: str) -> None:
+        """Wait for an Event of an object, which follows its status."""
+        await self.until(lambda: self.events(obj), lambda reasons: reason in reasons)
+
     async def digests(self, name: str) -> dict[int, str]:
         """Return the digests of a model's manifests as they are in the store, after comparing all files with them."""
         found = {}

@@ -233,6 +233,8 @@ def _uv_environment(environ: Mapping[str, str], *, layout: Layout) -> dict[str, 
         "UV_NO_CONFIG": "1",
         "UV_NO_PROGRESS": "1",
         "UV_PYTHON_DOWNLOADS": "never",
+        # Half a minute of an index that is busy is no reason to fail all runs that wait for it.
+        "UV_HTTP_RETRIES": "5",
         "NO_COLOR": "1",
     }
 

@@ -26,10 +26,10 @@ from trainyard.contract import (
     canonical_json,
     check_relative_path,
 )
+from trainyard.digest import digest_of
 from trainyard.patience import TransferError
 from trainyard.transfer import StoreRefused, Upload
 from trainyard.uploads import GRANTS_PER_FILE, in_parallel, open_regular, put_file, put_files
-from trainyard_runner.digest import digest_of
 from trainyard_runner.warnings import tell
 
 if TYPE_CHECKING:

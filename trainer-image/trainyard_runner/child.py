@@ -74,19 +74,22 @@ class Minder:
     def drain(self, tee: Tee) -> bool:
         """Let `tee` come to its end; return whether something that the script left running had to be killed for it."""
         tee.join(LEFTOVER_SECONDS)
-        killed = tee.is_alive()
+        late = tee.is_alive()
         # Those that print nothing may still be writing into outputs/, which is about to be saved.
-        self._signal_group(signal.SIGKILL)
+        left = self._signal_group(signal.SIGKILL)
         tee.stop()
         tee.join()
-        return killed
+        # A container's log that is read slowly is late as well.
+        return late and (left or not tee.complete)
 
     def _forward(self, number: int, _frame: FrameType | None) -> None:
         self.stopped_by = number
         if self._pid is not None:
             self._signal_group(number)
 
-    def _signal_group(self, number: int) -> None:
+    def _signal_group(self, number: int) -> bool:
         assert self._pid is not None
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._pid, number)
+            return True
+        return False

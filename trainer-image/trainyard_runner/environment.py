@@ -6,10 +6,10 @@ import subprocess
 import time
 from typing import TYPE_CHECKING
 
+from trainyard.digest import digest_of
 from trainyard.patience import TransferError
 from trainyard.transfer import StoreRefused
 from trainyard.uploads import GRANTS_PER_FILE
-from trainyard_runner.digest import digest_of
 from trainyard_runner.warnings import tell
 
 if TYPE_CHECKING:

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from trainyard.contract import ENV_CA, ENV_GATEWAY, TOKEN_AUDIENCE
+from trainyard.model_manifest import BadModelError, Manifest
 from trainyard.patience import TransferError
 from trainyard.transfer import FileChanged, GatewayRefused, StoreRefused
 from trainyard.uploads import GRANTS_PER_FILE, in_parallel
-from trainyard_runner.fetched import BadModelError, Folder, FolderError, Manifest
+from trainyard_runner.fetched import Folder, FolderError
 from trainyard_runner.gateway import Clients
 from trainyard_runner.warnings import tell
 

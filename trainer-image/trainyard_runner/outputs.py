@@ -13,10 +13,10 @@ from trainyard.contract import (
     OutputFile,
     check_relative_path,
 )
+from trainyard.digest import digest_of
 from trainyard.patience import TransferError
 from trainyard.transfer import Upload
 from trainyard.uploads import in_parallel, open_regular, put_files
-from trainyard_runner.digest import digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

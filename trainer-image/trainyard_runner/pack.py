@@ -10,11 +10,11 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from trainyard.contract import ENVIRONMENT_MANIFEST_SCHEMA, MANIFEST, EnvironmentManifest, canonical_json, pack_path
+from trainyard.digest import digest_of
 from trainyard.patience import TransferError
 from trainyard.transfer import Upload
 from trainyard.uploads import open_regular, put_file
 from trainyard_runner.build import failed
-from trainyard_runner.digest import digest_of
 from trainyard_runner.gateway import Clients
 from trainyard_runner.report import Reporter
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from trainyard.contract import Report
     from trainyard.transfer import GatewayClient
 
-LOOK_SECONDS = 0.5
+LOOK_SECONDS = 0.25
 SPACING_SECONDS = 2.0
 HEARTBEAT_SECONDS = 15.0
 LAST_WORD_SECONDS = 5.0

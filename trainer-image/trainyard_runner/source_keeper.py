@@ -5,11 +5,11 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
+from trainyard.digest import digest_of
 from trainyard.patience import Unavailable
 from trainyard.transfer import StoreRefused, Upload
 from trainyard.uploads import GRANTS_PER_FILE, open_regular
 from trainyard_runner import git
-from trainyard_runner.digest import digest_of
 from trainyard_runner.mounted import await_secret
 from trainyard_runner.packing import pack
 from trainyard_runner.source import SourceError, unpack

@@ -20,8 +20,9 @@ READ_BYTES = 64 * 1024
 TAIL_BYTES = 8 * 1024
 # A line without an end, and each state of a progress bar, is shown at most this late and this often.
 SETTLE_SECONDS = 1.5
-# So long is still read after `stop`.
+# So long is still read after `stop`, and so much of what is there by then: more than a pipe holds.
 LAST_SECONDS = 1.0
+LAST_BYTES = 1024 * 1024
 _POLL_MILLISECONDS = 250
 
 
@@ -37,6 +38,8 @@ class Tee(threading.Thread):
         self._out: int | None = out
         self._spool: LogSpool | None = spool
         self._warnings = warnings
+        # Whether everybody who could print has ended.
+        self.complete = False
         self._until: float | None = None
         self._tail = b""
         self._bars = BarReader()
@@ -52,14 +55,19 @@ class Tee(threading.Thread):
         poll = select.poll()
         poll.register(self._pipe, select.POLLIN)
         settled = time.monotonic()
+        left = LAST_BYTES
         while True:
-            if poll.poll(_POLL_MILLISECONDS):
+            late = self._until is not None and time.monotonic() >= self._until
+            ready = bool(poll.poll(0 if late else _POLL_MILLISECONDS))
+            if ready:
                 chunk = os.read(self._pipe, READ_BYTES)
                 if not chunk:
+                    self.complete = True
                     break
                 self._bars.feed(chunk)
                 self._emit(folder.feed(chunk))
-            if self._until is not None and time.monotonic() >= self._until:
+                left -= len(chunk) if late else 0
+            if late and (not ready or left <= 0):
                 break
             if time.monotonic() - settled >= SETTLE_SECONDS:
                 self._emit(folder.settle())

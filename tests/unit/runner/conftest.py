@@ -57,7 +57,7 @@ def wait_until_fixture() -> Callable[..., float]:
     return wait_until
 
 
-def wait_until(condition: Callable[[], Any], *, seconds: float = 30.0, what: str = "the condition") -> float:
+def wait_until(condition: Callable[[], Any], *, seconds: float = 120.0, what: str = "the condition") -> float:
     """Wait for `condition` and return the time at which it was met."""
     until = time.monotonic() + seconds
     while not condition():
@@ -113,7 +113,7 @@ class Pod:
             )
         return self
 
-    def wait(self, *, seconds: float = 60.0) -> int:
+    def wait(self, *, seconds: float = 300.0) -> int:
         """Wait for the container's end and return its exit code."""
         assert self.process is not None
         until = time.monotonic() + seconds
@@ -136,11 +136,11 @@ class Pod:
             if line.startswith("VmHWM"):
                 self.max_rss_mb = int(line.split()[1]) / 1024
 
-    def execute(self, *, seconds: float = 60.0) -> int:
+    def execute(self, *, seconds: float = 300.0) -> int:
         """Run the training container to its end."""
         return self.start().wait(seconds=seconds)
 
-    def prepare(self, *, seconds: float = 60.0) -> int:
+    def prepare(self, *, seconds: float = 300.0) -> int:
         """Run the init container to its end."""
         return self.start("prepare").wait(seconds=seconds)
 

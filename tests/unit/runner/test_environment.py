@@ -20,6 +20,7 @@ UV = """#!{python}
 import json, os, pathlib, sys
 arguments = sys.argv[1:]
 print("uv", *arguments[:2], "from", os.environ["UV_DEFAULT_INDEX"], file=sys.stderr)
+assert int(os.environ["UV_HTTP_RETRIES"]) > 3, "uv's own patience is over in seconds"
 if "--dry-run" in arguments:
     wanted = pathlib.Path(arguments[-1]).read_text().split()
     if "impossible" in wanted:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -199,7 +201,7 @@ def stop(*_):
     sys.exit(7)
 signal.signal(signal.SIGTERM, stop)
 print("ready", flush=True)
-time.sleep(60)
+time.sleep(600)
 """
 
 
@@ -218,9 +220,9 @@ def test_a_stop_reaches_the_script_and_what_it_has_is_saved(pod, wait_until):
 def test_a_script_that_does_not_listen_dies_of_the_stop_together_with_its_children(pod, wait_until):
     script = """
 import subprocess, sys, time
-child = subprocess.Popen(["sleep", "60"])
+child = subprocess.Popen(["sleep", "600"])
 print("child", child.pid, flush=True)
-time.sleep(60)
+time.sleep(600)
 """
     pod.prepared(script).start()
     wait_until(lambda: "child" in pod.container_log())
@@ -242,24 +244,40 @@ def alive(pid: int) -> bool:
 def test_what_a_script_leaves_running_does_not_hold_up_the_end(pod, wait_until):
     script = """
 import subprocess
-print("left", subprocess.Popen(["sleep", "60"]).pid, flush=True)
+print("left", subprocess.Popen(["sleep", "600"]).pid, flush=True)
 """
-    began = time.monotonic()
-    assert pod.prepared(script).execute(seconds=20) == 0
-    assert time.monotonic() - began < 15
+    assert pod.prepared(script).execute(seconds=300) == 0
     assert any("left running" in warning for warning in pod.manifest()["warnings"])
     left = int(pod.container_log().split()[1])
     wait_until(lambda: not alive(left), what="the end of what was left")
 
 
 def test_a_short_run_costs_little_more_than_its_script(pod):
-    script = "import time\nprint(time.time(), flush=True)\nopen('done', 'w').close()"
-    begun = time.time()
-    assert pod.prepared(script).execute() == 0
-    ended = time.time()
-    first_line = float(pod.saved_log())
-    assert first_line - begun < 2
-    assert ended - first_line < 2
+    pod.prepared("import time\nprint(time.time(), flush=True)\nopen('done', 'w').close()")
+
+    def costs():
+        """Return what the slower of beginning and end takes, in starts of an interpreter at the same time."""
+        starts = [interpreter_seconds()]
+        begun = time.time()
+        assert pod.execute() == 0
+        ended = time.time()
+        first_line = float(pod.saved_log())
+        starts.append(interpreter_seconds())
+        return max(first_line - begun, ended - first_line) / max(2 / STARTS, *starts)
+
+    # Whatever else the machine does can only add to it.
+    assert any(costs() < STARTS for _ in range(5))
+
+
+# A runner that waited for one of its own clocks would take longer than so many starts of an interpreter.
+STARTS = 20
+
+
+def interpreter_seconds():
+    """Return how long an interpreter takes here and now to start with what the runner imports."""
+    began = time.monotonic()
+    subprocess.run([sys.executable, "-I", "-S", "-c", "import http.client, json, ssl, subprocess"], check=True)
+    return time.monotonic() - began
 
 
 def test_a_pod_without_a_prepared_run_says_so(pod):
@@ -292,7 +310,7 @@ def zombies():
         except OSError:
             pass
     return states.count("Z"), len(states)
-until = time.time() + 10
+until = time.time() + 120
 time.sleep(0.4)
 while zombies() != (0, 2) and time.time() < until:
     time.sleep(0.05)

@@ -101,7 +101,7 @@ def target(tmp_path):
 def fetch(pod, tmp_path):
     """Run the command and return its exit status, what it printed, and what it said of trouble."""
 
-    def run(*arguments, patience=20.0, **env):
+    def run(*arguments, patience=120.0, **env):
         command = [sys.executable, "-I", "-S", "-c", DRIVER, pod.root, pod.pyz, *arguments]
         environment = {name: value for name, value in {**pod.env, **env}.items() if value is not None}
         done = subprocess.run(
@@ -111,7 +111,7 @@ def fetch(pod, tmp_path):
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=300,
         )
         return done.returncode, done.stdout, done.stderr
 

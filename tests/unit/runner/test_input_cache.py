@@ -232,7 +232,7 @@ class Slow(Downloads):
 
         def download(alive):
             self.began.set()
-            assert self.goes_on.wait(10)
+            assert self.goes_on.wait(60)
             if self.breaks:
                 raise ConnectionError("gone")
             fast(alive)
@@ -254,15 +254,16 @@ def test_a_file_that_another_run_is_downloading_is_waited_for(world, breaks, hit
 
     threads = [threading.Thread(target=first)]
     threads[0].start()
-    assert slow.began.wait(10)
+    assert slow.began.wait(60)
     threads.append(threading.Thread(target=lambda: results.extend(world.bring(listed()))))
     threads[1].start()
     time.sleep(0.3)
     assert results == []
     slow.goes_on.set()
     for thread in threads:
-        thread.join(10)
-    assert results == ([] if hit else ["broke"]) + [hit]
+        thread.join(60)
+    # Who comes first after the lock is free is not told.
+    assert sorted(results, key=str) == [hit] + ([] if hit else ["broke"])
     assert slow.done + world.store.done == ["a"]
 
 

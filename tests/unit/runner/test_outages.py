@@ -31,7 +31,7 @@ def everything_is_there(pod):
 
 
 class Away:
-    """A fault that lasts from the first request on for some seconds."""
+    """A fault that lasts from the first request on for some seconds, and for some requests."""
 
     def __init__(self, fault, *, seconds):
         self.fault = fault
@@ -41,7 +41,7 @@ class Away:
 
     def __call__(self, *_):
         self.began = self.began or time.monotonic()
-        if time.monotonic() - self.began > self.seconds:
+        if time.monotonic() - self.began > self.seconds and self.refused >= 3:
             return None
         self.refused += 1
         return self.fault

@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 import tomllib
+import zipfile
 
 import pytest
 from hypothesis import given
@@ -186,13 +187,30 @@ def test_the_software_of_conda_packages_is_not_mixed_with_the_images(tmp_path):
     assert (found["python"], found["numpy"], "joblib" in found) == ("3.12.9", "2.4.6", False)
 
 
+OUTSIDE = {"cli", "data", "local", "remote", "train", "widgets"}
+
+
 def sources(repository):
     """Return the files that runner.pyz is made of."""
     return [
         path
         for folder in ("trainer-image/trainyard_runner", "sdk/trainyard")
         for path in sorted((repository / folder).rglob("*.py"))
+        if not OUTSIDE.intersection(path.relative_to(repository).parts)
     ]
+
+
+def test_what_people_work_with_from_outside_is_in_no_pod(repository, runner_pyz):
+    with zipfile.ZipFile(runner_pyz) as archive:
+        names = {name for name in archive.namelist() if name != "__main__.py"}
+    folders = [repository / "trainer-image", repository / "sdk"]
+    assert names >= {
+        path.relative_to(folder).as_posix()
+        for path in sources(repository)
+        for folder in folders
+        if path.is_relative_to(folder)
+    }
+    assert not [name for name in names if OUTSIDE.intersection(name.split("/"))]
 
 
 def test_the_same_sources_make_the_same_archive(repository, runner_pyz, tmp_path):

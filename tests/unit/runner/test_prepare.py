@@ -92,7 +92,7 @@ def test_the_log_of_prepare_is_saved_beside_that_of_the_script(pod):
 def test_the_log_of_a_prepare_that_fails_is_saved_where_that_is_possible(pod, fault):
     pod.serve_source({"other.py": ""})
     pod.yard.store.fault = lambda method, path: fault if path == contract.PREPARE_LOG else None
-    assert pod.prepare(seconds=40) == 1
+    assert pod.prepare(seconds=200) == 1
     assert pod.termination()["reason"] == "SourceInvalid"
     saved = pod.yard.store.objects.get(contract.PREPARE_LOG, b"").decode()
     assert ("SourceInvalid" in saved) == (fault is None)
@@ -259,7 +259,7 @@ def test_a_stop_while_the_gateway_is_away_ends_it_at_once(pod, wait_until):
     pod.serve_source(SOURCE).start("prepare")
     wait_until(lambda: "trying again" in pod.container_log("prepare"))
     pod.process.send_signal(signal.SIGTERM)
-    assert pod.wait(seconds=5) == 143
+    assert pod.wait(seconds=60) == 143
     assert pod.termination()["reason"] == "RunFailed"
     assert "stopped from outside" in pod.termination()["message"]
 

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.pace import slowness
 from trainyard import Run, contract
 
 
@@ -197,7 +198,7 @@ def test_importing_the_package_takes_less_than_a_tenth_of_a_second():
         float(subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, check=True).stdout)
         for _ in range(3)
     ]
-    assert min(took) < 0.1
+    assert min(took) < 0.1 * slowness()
 
 
 def test_ten_thousand_calls_cost_less_than_thirty_microseconds_each(metrics_file):
@@ -208,7 +209,7 @@ def test_ten_thousand_calls_cost_less_than_thirty_microseconds_each(metrics_file
         for number in range(10_000):
             run.log("loss", number * 0.1)
         best = min(best, time.process_time() - began)
-    assert best / 10_000 < 30e-6
+    assert best / 10_000 < 30e-6 * slowness()
 
 
 def test_threads_write_whole_lines(metrics_file):

@@ -81,8 +81,15 @@ CALLS = [
     pytest.param(lambda run: run.set_tags({"a": "b", "c": None}), {"tags": {"a": "b", "c": ""}}, None, id="tags"),
     pytest.param(lambda run: run.add_properties({"a": "b"}), {"properties": {"a": "b"}}, None, id="properties"),
     pytest.param(
-        lambda run: run.register_model("m", "outputs/m.pkl", tags={"k": 1}, description="best"),
-        {"model": {"name": "m", "path": "outputs/m.pkl", "description": "best", "tags": {"k": "1"}}},
+        lambda run: run.register_model("m", "m.pkl", tags={"k": 1}, description="best", properties={"p": 2}),
+        {
+            "model": {
+                "name": "m",
+                "path": "outputs/m.pkl",
+                "description": "best",
+                "tags": {"k": "1", "property/p": "2"},
+            }
+        },
         None,
         id="model",
     ),
@@ -125,6 +132,15 @@ REFUSED = [
     pytest.param(lambda run: run.set_tags(["a"]), ValueError, "tags are of type list", id="tags as a list"),
     pytest.param(
         lambda run: run.set_tags({str(n): "" for n in range(33)}), ValueError, "at most 32", id="too many at once"
+    ),
+    pytest.param(
+        lambda run: run.register_model("m", "x", tags=[1]), ValueError, "give a dictionary", id="model's tags"
+    ),
+    pytest.param(
+        lambda run: run.register_model("m", "x", properties=[1]),
+        ValueError,
+        "give a dictionary",
+        id="model's properties",
     ),
     pytest.param(lambda run: run.register_model("a b", "x"), ValueError, "the name of the model", id="model's name"),
     pytest.param(lambda run: run.register_model("m", "../x"), ValueError, "it must stay inside", id="path that climbs"),

@@ -6,6 +6,7 @@ import hashlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from typing import BinaryIO
 
 _CHUNK_BYTES = 1024 * 1024
@@ -18,3 +19,9 @@ def digest_of(file: BinaryIO) -> tuple[str, int]:
         digest.update(chunk)
         size += len(chunk)
     return digest.hexdigest(), size
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256, in hex, of a file."""
+    with path.open("rb") as file:
+        return digest_of(file)[0]
