@@ -9,9 +9,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from devcluster import programs
+from tests.support.loops import connections_are_closed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
 TESTS = Path(__file__).resolve().parent
 
@@ -31,6 +32,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         folder = item.path.relative_to(TESTS).parts[0] if item.path.is_relative_to(TESTS) else ""
         if folder in {"integration", "e2e"}:
             item.add_marker(folder)
+        if folder == "e2e":
+            # The first of them waits for a cluster whose programs may have to be built, on a computer that may be slow.
+            item.add_marker(pytest.mark.timeout(3600))
+
+
+@pytest.fixture
+async def _closed_connections() -> AsyncIterator[None]:
+    yield
+    await connections_are_closed()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_in_the_loop(request: pytest.FixtureRequest) -> None:
+    """Let no loop of a test end before its connections; it is the last thing that is asked of the loop."""
+    if request.node.get_closest_marker("asyncio"):
+        request.getfixturevalue("_closed_connections")
 
 
 @pytest.fixture(scope="session")
