@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from trainyard import naming
 from trainyard.contract import GROUP
 
 VERSION: Final = "v1alpha1"
@@ -101,9 +102,10 @@ _MAX_JOB_NAME: Final = 57
 
 _DIGEST_CHARS: Final = 8
 _MAX_POOL_NAME: Final = 50
-_OBJECT_NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
-_ENDS_LIKE_A_DIGEST = re.compile(rf"-[0-9a-f]{{{_DIGEST_CHARS}}}\Z")
 _NOT_ALLOWED = re.compile(r"[^a-z0-9]+")
+
+# Of a RegisteredModel: the SDK makes some as well.
+object_name = naming.object_name
 
 
 def job_name(training_job_name: str, uid: str, attempt: int) -> str:
@@ -141,20 +143,4 @@ def pool_name(namespace: str, cluster: str) -> str:
     """
     digest = hashlib.sha256(f"{namespace}/{cluster}".encode()).hexdigest()[:_DIGEST_CHARS]
     stem = _NOT_ALLOWED.sub("-", f"{namespace}-{cluster}")[: _MAX_POOL_NAME - len(digest) - 1].rstrip("-")
-    return f"{stem}-{digest}"
-
-
-def object_name(model_name: str) -> str:
-    """Return the name of the RegisteredModel object of the model called `model_name`.
-
-    A model's name that is a fit object name is kept. Every other one is made fit and gets a short digest of the whole,
-    and so does a name that only looks as if it had one already: hence ``sklearn_mnist``, ``sklearn-mnist`` and
-    ``Sklearn_mnist`` are three objects, and no model can be given a name that takes another one's object.
-    """
-    fits = len(model_name) <= MAX_LABEL_VALUE and _OBJECT_NAME.fullmatch(model_name) is not None
-    if fits and not _ENDS_LIKE_A_DIGEST.search(model_name):
-        return model_name
-    digest = hashlib.sha256(model_name.encode(errors="surrogatepass")).hexdigest()[:_DIGEST_CHARS]
-    room = MAX_LABEL_VALUE - len(digest) - 1
-    stem = _NOT_ALLOWED.sub("-", model_name.lower()).strip("-")[:room].rstrip("-") or "model"
     return f"{stem}-{digest}"

@@ -41,7 +41,7 @@ class TrainingJobCondition(Word):
 
     READY = "Ready", "True once the run has completed; False while it is under way and after it has failed."
     RECONCILING = "Reconciling", "Present, and True, only while the run is under way."
-    STALLED = "Stalled", "Present, and True, only when the run cannot go on without somebody's help."
+    STALLED = "Stalled", "Present, and True, once the run has failed or was canceled: it does not go on."
     COMPLETE = "Complete", "True once everything is done: wait for it with `kubectl wait --for=condition=Complete`."
     FAILED = "Failed", "True once the run has ended without success; the reason says what went wrong."
     CANCELED = "Canceled", "True once the run was stopped because of `spec.cancel`."

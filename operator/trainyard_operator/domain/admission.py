@@ -123,8 +123,8 @@ def _waiting(cluster: Cluster, capacity: Capacity, standing: Standing, *, now: d
     if place is None and standing.waits:
         return Reason.WAITING_FOR_TURN, f"behind the first {TOLD} in the queue of {cluster.name}"
     if place is None or place.position == 1:
-        words = f"the next run of {cluster.name}; its {capacity.slots} slots are taken"
-        return Reason.WAITING_FOR_SLOT, words
+        taken = "its only slot is taken" if capacity.slots == 1 else f"its {capacity.slots} slots are taken"
+        return Reason.WAITING_FOR_SLOT, f"the next run of {cluster.name}; {taken}"
     words = f"{place.position} of {place.pending} in the queue of {cluster.name}"
     return Reason.WAITING_FOR_TURN, words
 

@@ -13,7 +13,13 @@ STATES = ("idle", "running", "preparing", "unusable", "leaving", "preempted")
 _LEAVING_TAINTS = frozenset(
     {"ToBeDeletedByClusterAutoscaler", "karpenter.sh/disrupted", "node.cloudprovider.kubernetes.io/shutdown"}
 )
-_STARTING_TAINTS = frozenset({"karpenter.sh/unregistered", "node.kubernetes.io/not-ready"})
+_STARTING_TAINTS = frozenset(
+    {
+        "karpenter.sh/unregistered",
+        "node.kubernetes.io/not-ready",
+        "node.cloudprovider.kubernetes.io/uninitialized",
+    }
+)
 _NEW_NODE_REASONS = frozenset({"KubeletNotReady", "NodeStatusNeverUpdated"})
 
 

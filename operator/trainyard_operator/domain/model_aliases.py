@@ -124,10 +124,10 @@ def _told(change: Mapping[str, Any]) -> Event:
     name, by = change["alias"], f", by {change['by']}" if "by" in change else ""
     if "to" not in change:
         words = f"{name} is no alias any more; it was version {change['from']}"
-        return Event(type="Normal", reason=Reason.ALIAS_REMOVED.value, message=words)
+        return Event(type="Normal", reason=Reason.ALIAS_REMOVED.value, message=words, occasion=change["time"])
     before = f"; it was version {change['from']}" if "from" in change else ""
     words = f"{name} is version {change['to']} now{before}{by}"
-    return Event(type="Normal", reason=Reason.ALIAS_MOVED.value, message=words)
+    return Event(type="Normal", reason=Reason.ALIAS_MOVED.value, message=words, occasion=change["time"])
 
 
 def _conditions(

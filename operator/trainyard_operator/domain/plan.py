@@ -14,11 +14,15 @@ JsonObject = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """A Kubernetes Event about the planned object, posted after the status write that it speaks of."""
+    """A Kubernetes Event about the planned object, posted after the status write that it speaks of.
+
+    The same words are told once; with another `occasion`, such as the time of what happened again, they are told again.
+    """
 
     type: Literal["Normal", "Warning"]
     reason: str
     message: str
+    occasion: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -237,13 +237,9 @@ def _conditions(standing: Standing, *, saved: bool, environment: Mapping[str, An
     wished = [Condition(type=Type.READY.value, status=completed, reason=reason, message=message)]
     if completed:
         wished.append(Condition(type=Type.COMPLETE.value, status=True, reason=reason, message=message))
-    elif failed:
-        wished += [
-            Condition(type=Type.FAILED.value, status=True, reason=reason, message=message),
-            Condition(type=Type.STALLED.value, status=True, reason=reason, message=message),
-        ]
-    elif canceled:
-        wished.append(Condition(type=Type.CANCELED.value, status=True, reason=reason, message=message))
+    elif failed or canceled:
+        kinds = (Type.FAILED if failed else Type.CANCELED, Type.STALLED)
+        wished += [Condition(type=kind.value, status=True, reason=reason, message=message) for kind in kinds]
     elif standing.suspended:
         wished.append(Condition(type=Type.SUSPENDED.value, status=True, reason=reason, message=message))
     else:

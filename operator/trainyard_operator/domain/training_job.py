@@ -272,7 +272,9 @@ def _watch(parent: Mapping[str, Any], spec: TrainingJobSpec, view: RunView) -> S
     """Return where a run stands whose Job has not finished."""
     pod = newest(view.pods)
     base = known(parent, spec, view, pod)
-    if (view.job or {}).get("spec", {}).get("suspend"):
+    # A cluster that has nothing to say any more has let the run in: what it wrote to the Job is not seen here yet.
+    let_in = view.gate is None and isinstance(view.machines, Cluster)
+    if (view.job or {}).get("spec", {}).get("suspend") and not let_in:
         return _queued(base, view.gate or _unknown_cluster(spec))
     if pod is not None and pod.ending is not None:
         return replace(base, phase=Phase.FINALIZING, reason=Reason.SAVING_OUTPUTS, message="the pod has ended")

@@ -14,8 +14,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 EXIT_STUCK = 70
-# How long a process may take to clean up behind it.
-ENDING_SECONDS = 10.0
+# How long what was begun may go on, when the process is to end.
+FINISHING_SECONDS = 5.0
+# How long a process may take for that and for cleaning up behind it.
+ENDING_SECONDS = 15.0
 
 log = logging.getLogger(__name__)
 

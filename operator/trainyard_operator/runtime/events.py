@@ -49,7 +49,7 @@ class EventPoster:
 def build_event(kind: Kind, obj: JsonObject, event: Event, *, now: datetime) -> JsonObject:
     """Return the Event object that says `event` of `obj`."""
     metadata = obj["metadata"]
-    said = "\0".join((metadata["uid"], event.type, event.reason, event.message))
+    said = "\0".join((metadata["uid"], event.type, event.reason, event.message, event.occasion))
     digest = hashlib.sha256(said.encode(errors="surrogatepass")).hexdigest()[:16]
     namespace = metadata.get("namespace") or "default"
     return {

@@ -21,7 +21,13 @@ log = logging.getLogger(__name__)
 
 
 async def prime(*, client: Client, informer: Informer, watched: Iterable[Watched]) -> None:
-    """List every watched kind into the store; wait for what is not there yet, such as a definition of a kind."""
+    """List every watched kind into the store; wait for what is not there yet, such as a definition of a kind.
+
+    Raises
+    ------
+    NotFound
+        If another program's kind was removed since it was found: the next process will do without.
+    """
     for entry in watched:
         while True:
             try:
@@ -31,6 +37,8 @@ async def prime(*, client: Client, informer: Informer, watched: Iterable[Watched
             except Expired:
                 continue
             except NotFound:
+                if entry.removable:
+                    raise
                 log.warning("the cluster does not know %s yet: apply the definitions in crds/", entry.kind.plural)
             except ApiError as error:
                 log.warning("listing %s failed, trying again: %s", entry.kind.plural, error)

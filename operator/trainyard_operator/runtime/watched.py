@@ -24,10 +24,14 @@ from trainyard_operator.api.names import (
 
 @dataclass(frozen=True, kw_only=True)
 class Watched:
-    """One followed kind; the selector keeps the rest of the cluster's objects out of the process."""
+    """One followed kind; the selector keeps the rest of the cluster's objects out of the process.
+
+    A kind that another program has installed may be removed with it.
+    """
 
     kind: Kind
     label_selector: str = ""
+    removable: bool = False
 
 
 # Children before parents, so that a start finds each run's Job and pod in the store before its TrainingJob.
@@ -43,12 +47,12 @@ WATCHED: tuple[Watched, ...] = (
 
 # Karpenter's kinds, where it is installed.
 POOLS: tuple[Watched, ...] = (
-    Watched(kind=NODE_POOL, label_selector=POOL_LABEL),
-    Watched(kind=NODE_CLAIM, label_selector=POOL_LABEL),
+    Watched(kind=NODE_POOL, label_selector=POOL_LABEL, removable=True),
+    Watched(kind=NODE_CLAIM, label_selector=POOL_LABEL, removable=True),
 )
 
 # Kueue's kind, where it is installed and runs may be handed to it.
-WORKLOADS: tuple[Watched, ...] = (Watched(kind=WORKLOAD, label_selector=KUEUE_JOB_LABEL),)
+WORKLOADS: tuple[Watched, ...] = (Watched(kind=WORKLOAD, label_selector=KUEUE_JOB_LABEL, removable=True),)
 
 # The kinds that have a controller.
 PLANNED: tuple[Kind, ...] = (TRAINING_JOB, COMPUTE_CLUSTER, REGISTERED_MODEL)

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import gzip
 import hashlib
-import io
 import json
 import re
-import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +26,7 @@ from trainyard.contract import (
 from trainyard.record import check_model, check_tags
 from trainyard_operator.api.inputs import MAX_INPUTS
 from trainyard_operator.domain.metrics import bounded
+from trainyard_operator.domain.source_archive import archive
 from trainyard_operator.storage import layout
 from trainyard_operator.storage.erasure import erase
 from trainyard_operator.storage.errors import ManifestInvalid, ObjectNotFound, ObjectTooLarge
@@ -106,18 +104,6 @@ async def kept_requirements(store: ObjectStore, namespace: str, uid: str) -> str
 def _frozen(info: ObjectInfo) -> FrozenSource:
     assert info.sha256 is not None
     return FrozenSource(key=info.key, sha256=info.sha256, bytes=info.bytes, commit=info.metadata.get(COMMIT))
-
-
-def archive(files: Mapping[str, bytes]) -> bytes:
-    """Return `files` as a tar.gz that depends on their names and bytes alone."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        for path in sorted(files):
-            member = tarfile.TarInfo(path)
-            member.size = len(files[path])
-            member.mode = 0o644
-            tar.addfile(member, io.BytesIO(files[path]))
-    return gzip.compress(buffer.getvalue(), mtime=0)
 
 
 async def read_run_manifest(

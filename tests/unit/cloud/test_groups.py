@@ -68,7 +68,7 @@ class Bench:
 @pytest.fixture
 def bench():
     bench = Bench()
-    bench.groups._patience = 5.0
+    bench.groups._patience = 60.0
     return bench
 
 
@@ -138,7 +138,7 @@ async def test_a_look_from_before_a_call_says_nothing_about_what_came_of_it(benc
     await bench.groups.carry_out(CALL)
     bench.api.gate.set()
     await asyncio.wait({bench.groups._entries[HERE].task})
-    bench.groups._patience = 5.0
+    bench.groups._patience = 60.0
     assert await bench.look() is None
     assert await bench.look() == GroupSeen(group=CREATING)
 

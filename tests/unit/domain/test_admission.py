@@ -197,6 +197,19 @@ def test_a_run_that_is_let_in_forgets_its_place():
     assert [p["name"] for p in after["status"]["phases"]] == ["Queued", "Provisioning"]
 
 
+def test_a_run_that_is_let_in_before_its_job_shows_it_misses_no_cluster():
+    waiting = step(run(), seen(QUEUED))[1]
+    plan, after = step(waiting, seen(None, job=job(suspended=True)))
+    assert (after["status"]["phase"], find(after["status"], "Ready")["reason"]) == ("Provisioning", "PodPending")
+    assert plan.events == ()
+
+
+def test_a_run_whose_cluster_is_gone_says_so():
+    waiting = step(run(), seen(QUEUED))[1]
+    after = step(waiting, view(job=job(suspended=True)))[1]
+    assert (after["status"]["phase"], find(after["status"], "Ready")["reason"]) == ("Queued", "ClusterNotFound")
+
+
 def test_an_estimate_that_was_given_stays_while_the_place_is_the_same():
     waiting = step(run(), seen(QUEUED))[1]
     moved = replace(QUEUED, estimate=Estimate(earliest=NOW, likely=NOW + timedelta(minutes=6)))
@@ -333,6 +346,7 @@ def test_a_run_that_is_canceled_before_it_has_a_job_ends_at_once():
     assert plan.create == ()
     assert after["status"]["phase"] == "Canceled"
     assert find(after["status"], "Canceled")["status"] == "True"
+    assert find(after["status"], "Stalled")["status"] == "True"
     assert "jobName" not in after["status"]
     assert [event.reason for event in plan.events] == ["Canceled"]
     assert step(after, view())[0].status is None

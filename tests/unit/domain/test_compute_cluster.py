@@ -87,6 +87,12 @@ def at_rest(parent, view):
         pytest.param({"cordoned": True}, ["a"], "running", id="cordoned with a run"),
         pytest.param({"ready": None}, [], "preparing", id="no condition yet"),
         pytest.param({"taints": ["karpenter.sh/unregistered"]}, [], "preparing", id="not registered yet"),
+        pytest.param(
+            {"taints": ["node.cloudprovider.kubernetes.io/uninitialized"]},
+            [],
+            "preparing",
+            id="not looked at by its cloud yet",
+        ),
         pytest.param({"ready": "False", "reason": "KubeletNotReady"}, [], "preparing", id="not ready yet"),
         pytest.param({"ready": "Unknown", "reason": "NodeStatusUnknown"}, ["a"], "unusable", id="silent"),
         pytest.param({"deleting": True}, [], "leaving", id="being deleted"),

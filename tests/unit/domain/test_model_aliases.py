@@ -202,7 +202,7 @@ STATES = st.lists(st.sampled_from([state for state in VersionState if state != V
 @settings(max_examples=200, deadline=None)
 @given(steps=st.lists(st.tuples(ALIASES, STATES), min_size=1, max_size=6))
 def test_aliases_only_ever_mean_versions_that_were_ready_when_they_were_set(steps):
-    parent = registered()
+    parent, stories = registered(), []
     for number, (wished, states) in enumerate(steps):
         now, before = NOW + timedelta(minutes=number), parent["status"].get("aliases", {})
         parent["spec"]["aliases"] = wished
@@ -220,3 +220,5 @@ def test_aliases_only_ever_mean_versions_that_were_ready_when_they_were_set(step
         changes = [event for event in plan.events if event.reason in {"AliasMoved", "AliasRemoved"}]
         assert len(changes) == sum(before.get(n, {}).get("version") != after.get(n, {}).get("version")
                                    for n in {*before, *after})  # fmt: skip
+        stories += [(event.message, event.occasion) for event in changes]
+    assert len(stories) == len(set(stories)), "a change that is not told, since it was there before"

@@ -54,7 +54,7 @@ class World:
     sources: Sources = field(default_factory=lambda: Sources({"train.py": b"print(1)"}))
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     seconds: float = 0.0
-    timeout: float = 5.0
+    timeout: float = 60.0
     http: TestClient[Any, Any] = field(init=False)
 
     def __post_init__(self) -> None:

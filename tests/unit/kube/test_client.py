@@ -46,7 +46,7 @@ async def api():
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     url = f"http://127.0.0.1:{runner.addresses[0][1]}"
     connection = Connection(server=url, tls=ssl.create_default_context(), token=lambda: "secret")
-    async with connection.open_session(seconds=2) as session:
+    async with connection.open_session(seconds=60) as session:
         server.client = KubeClient(
             connection=connection, session=session, observe=lambda *call: server.calls.append(call)
         )
@@ -181,7 +181,7 @@ async def test_a_write_whose_connection_breaks_is_not_repeated(api):
 
 async def test_a_server_that_is_not_there_is_unavailable():
     connection = Connection(server="http://127.0.0.1:9", tls=ssl.create_default_context(), token=lambda: None)
-    async with connection.open_session(seconds=2) as session:
+    async with connection.open_session(seconds=60) as session:
         calls = []
         client = KubeClient(connection=connection, session=session, observe=lambda *call: calls.append(call))
         with pytest.raises(errors.Unavailable):

@@ -20,7 +20,7 @@ async def test_a_process_that_does_not_end_by_itself_is_ended(cause):
         stop.set()
     await see_to_the_end([watch], stop=stop, end=ended.set, seconds=0.01)
     assert stop.is_set()
-    assert await asyncio.to_thread(ended.wait, 5)
+    assert await asyncio.to_thread(ended.wait, 60)
     watch.cancel()
     await asyncio.gather(watch, return_exceptions=True)
 
@@ -34,4 +34,4 @@ async def test_while_all_watches_go_on_nothing_is_ended():
     assert not ended.is_set()
     watch.cancel()
     await seeing
-    assert await asyncio.to_thread(ended.wait, 5)
+    assert await asyncio.to_thread(ended.wait, 60)

@@ -425,12 +425,13 @@ async def test_an_event_that_cannot_be_posted_does_not_undo_the_work(bench):
         pytest.param({}, {}, True, id="the same"),
         pytest.param({}, {"message": "other"}, False, id="another message"),
         pytest.param({}, {"reason": "Other"}, False, id="another reason"),
+        pytest.param({}, {"occasion": "later"}, False, id="the same once more"),
         pytest.param({}, {"uid": "other"}, False, id="another object of that name"),
     ],
 )
 def test_the_name_of_an_event_is_what_it_says(one, other, same):
-    def name(*, uid="u", reason="Reason", message="m"):
-        event = Event(type="Normal", reason=reason, message=message)
+    def name(*, uid="u", reason="Reason", message="m", occasion=""):
+        event = Event(type="Normal", reason=reason, message=message, occasion=occasion)
         return build_event(TRAINING_JOB, training_job(uid=uid), event, now=NOW)["metadata"]["name"]
 
     assert (name(**one) == name(**other)) is same

@@ -14,7 +14,7 @@ from trainyard_operator.runtime.queuebook import QueueBook
 from trainyard_operator.runtime.queues import Queues
 from trainyard_operator.runtime.resync import LISTED_SECONDS, Drift, Resync
 from trainyard_operator.runtime.store import Store
-from trainyard_operator.runtime.watched import PLANNED, Watched
+from trainyard_operator.runtime.watched import PLANNED, POOLS, Watched
 
 RUNS = Watched(kind=TRAINING_JOB)
 
@@ -155,6 +155,14 @@ class TestPrime:
         yard.client.seed(TRAINING_JOB, training_job("a"))
         await prime(client=yard.client, informer=yard.informer, watched=(RUNS,))
         assert yard.names() == ["a"]
+
+    async def test_it_does_not_wait_for_another_programs_kind_that_was_removed(self, yard):
+        def fail(*_):
+            raise NotFound("no such kind")
+
+        yard.client.before = fail
+        with pytest.raises(NotFound, match="no such kind"):
+            await prime(client=yard.client, informer=yard.informer, watched=POOLS)
 
     async def test_it_waits_until_kopf_can_find_the_kind(self, yard, monkeypatch):
         monkeypatch.setattr(prime_module, "RETRY_SECONDS", 0)

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from tests.unit.storage.builders import NAMESPACE, UID, run_manifest, saved_run
 from tests.unit.storage.memory import MemoryStore
+from trainyard_operator.domain.source_archive import archive
 from trainyard_operator.storage import runs
 from trainyard_operator.storage.errors import ManifestInvalid
-from trainyard_operator.storage.runs import archive, freeze_source, frozen_source, read_run_manifest
+from trainyard_operator.storage.runs import freeze_source, frozen_source, read_run_manifest
 
 KEY = f"runs/{NAMESPACE}/{UID}/attempts/1/manifest.json"
 FILES = {"train.py": b"print(1)\n", "lib/ütils.py": b"", "data.bin": bytes(range(256))}
