@@ -82,7 +82,7 @@ def helm(*arguments: str | Path, values: dict[str, Any] | None = None) -> Result
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=300,
     )
     return Result(code=done.returncode, out=done.stdout, err=done.stderr)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.unit.helm.chart import NAMESPACE, VALUE_SETS, named, render
+from tests.unit.helm.chart import NAMESPACE, VALUE_SETS, named, render, template
 
 OPERATOR = "trainyard-operator"
 EVERYWHERE = {
@@ -109,3 +109,37 @@ def test_roles_for_people_can_be_left_out():
     names = [o["metadata"]["name"] for o in render({"userRoles": {"enabled": False}}) if o["kind"] == "ClusterRole"]
 
     assert names == [OPERATOR]
+
+
+WORKSPACES = [{"namespace": "team-a", "subjects": [{"kind": "Group", "name": "team-a"}]}]
+GROUP = [{"kind": "Group", "name": "team-a"}]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "namespace", "role", "subjects"),
+    [
+        pytest.param("RoleBinding", "trainyard-user", "team-a", "trainyard-user", GROUP, id="their namespace"),
+        pytest.param(
+            "RoleBinding",
+            "trainyard-model-reader",
+            "team-a",
+            "trainyard-model-reader",
+            [{"kind": "ServiceAccount", "name": "trainyard-user", "namespace": "team-a"}],
+            id="models, for the account whose token is shown",
+        ),
+        pytest.param("RoleBinding", "trainyard-user-team-a", NAMESPACE, "trainyard-user", GROUP, id="the way there"),
+    ],
+)
+def test_a_workspace_binds_its_people_and_nobody_else(kind, name, namespace, role, subjects):
+    objects = render({"workspaces": WORKSPACES})
+    found = [o for o in objects if (o["kind"], o["metadata"]["name"]) == (kind, name)]
+
+    assert [(o["metadata"]["namespace"], o["roleRef"]["name"], o["subjects"]) for o in found] == [
+        (namespace, role, subjects)
+    ]
+
+
+def test_a_workspace_without_roles_for_people_is_refused():
+    result = template({"workspaces": WORKSPACES, "userRoles": {"enabled": False}})
+
+    assert "workspaces: their roles come with userRoles.enabled" in result.err

@@ -40,6 +40,8 @@ CHANGES = {
     "crds.enabled": False,
     "crds.keep": False,
     "userRoles.enabled": False,
+    "workspaces": [{"namespace": "team-a", "subjects": [{"kind": "User", "name": "ada"}]}],
+    "defaultProvider": {"type": "Existing", "existing": {"nodeSelector": {"pool": "trainyard"}}},
     "kueue.enabled": True,
     "metrics.serviceMonitor.enabled": True,
     "metrics.serviceMonitor.labels": {"release": "prometheus"},
@@ -143,7 +145,7 @@ def test_every_default_has_a_schema_and_every_schema_a_default():
                 yield from paths(value, f"{path}.{name}".strip("."))
 
     # Below these the schema speaks of what a user may add, not of what is there.
-    free = ("global", "affinity.", "tolerations[", "imagePullSecrets[")
+    free = ("global", "affinity.", "tolerations[", "imagePullSecrets[", "workspaces[")
     free += ("environments.build.tolerations[", "environments.index.extraUrls[")
     maps = {"requests", "limits", "sizes"}
     described = {at for at, _ in schemas(SCHEMA) if not at.startswith(free)}
