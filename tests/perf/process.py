@@ -15,6 +15,7 @@ import aiohttp
 from devcluster import ports
 from tests.support.objectstore import ObjectServer
 
+# Long enough for a machine that does other things as well.
 READY_SECONDS = 120.0
 
 
@@ -81,7 +82,7 @@ class OperatorProcess:
     async def ended(self) -> int:
         """Return the status that the process ends with."""
         assert self._process
-        return await asyncio.wait_for(self._process.wait(), 30)
+        return await asyncio.wait_for(self._process.wait(), READY_SECONDS)
 
     async def metrics(self) -> dict[str, float]:
         """Return all samples by ``name{labels}``."""
@@ -89,14 +90,21 @@ class OperatorProcess:
         pattern = re.compile(r"^(\w+(?:\{[^}]*\})?) ([0-9.e+-]+)$", re.MULTILINE)
         return {found[1]: float(found[2]) for found in pattern.finditer(text)}
 
+    async def shows(self, name: str, value: float) -> None:
+        """Wait until a sample has a value: what a status says can be read a moment before the writer knows of it."""
+        async with asyncio.timeout(READY_SECONDS):
+            while (await self.metrics()).get(name) != value:  # noqa: ASYNC110 - another process brings it about
+                await asyncio.sleep(0.05)
+
     async def settled(self, *, quiet_seconds: float = 2.0) -> None:
-        """Wait until no reconcile happens for some time."""
+        """Wait until nothing waits for a reconcile, and none happens, for some time."""
         last, since = -1.0, 0.0
         clock = asyncio.get_running_loop()
         while True:
             samples = await self.metrics()
             count = sum(value for name, value in samples.items() if name.startswith("trainyard_reconciles_total"))
-            if count != last:
+            waiting = any(value for name, value in samples.items() if name.startswith("trainyard_queue_depth"))
+            if count != last or waiting:
                 last, since = count, clock.time()
             elif clock.time() - since >= quiet_seconds:
                 return
