@@ -6,20 +6,16 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
-from kubernetes.client import ApiException
-from urllib3.exceptions import HTTPError
-
 from demo import show
 from demo.cluster import REPOSITORY, Cluster
 from demo.console import Console
 from demo.errors import DemoError
 from demo.follow import follow
 from demo.pool import PoolFollower
-from demo.storage import open_storage
 from demo.submit import free_name, read_training_job, submit
-from demo.upload import upload_folder
-from trainyard.contract import METRICS_HISTORY, attempt_folder
-from trainyard.patience import TransferError
+from trainyard import Experiment, SubmittedRun, TrainyardError
+from trainyard.remote.following import pod_log
+from trainyard.remote.objects import COMPUTE_CLUSTERS, REGISTERED_MODELS, TRAINING_JOBS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,14 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     console = Console()
     try:
-        cluster = Cluster.connect(namespace=options.namespace, operator_namespace=options.operator_namespace)
-        return run(cluster, folder=EXAMPLE, console=console, pooled=cluster.has_object(*NODE_CLASS))
-    except (DemoError, TransferError) as error:
+        with Cluster.connect(namespace=options.namespace, operator_namespace=options.operator_namespace) as cluster:
+            return run(cluster, folder=EXAMPLE, console=console, pooled=cluster.has_object(*NODE_CLASS))
+    except (DemoError, TrainyardError) as error:
         sys.stderr.write(f"demo: {error}\n")
-    except ApiException as error:
-        sys.stderr.write(f"demo: the API server refused: {error.status} {error.reason}: {error.body}\n")
-    except HTTPError as error:
-        sys.stderr.write(f"demo: the API server cannot be reached: {error}\n")
     except KeyboardInterrupt:
         sys.stderr.write("demo: interrupted\n")
         return INTERRUPTED
@@ -57,24 +49,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(cluster: Cluster, *, folder: Path, console: Console, pooled: bool) -> int:
     """Upload, submit, follow and show one run; `pooled` where its nodes are to be made for it."""
     example = read_training_job(folder)
-    with open_storage(cluster) as storage:
-        files = sorted((folder / "data").glob("*.gz"))
-        upload_folder(storage, files, prefix=example["spec"]["inputs"][0]["datastore"]["path"], console=console)
+    files = sorted((folder / "data").glob("*.gz"))
+    where = example["spec"]["inputs"][0]["datastore"]["path"]
+    cluster.workspace.get_default_datastore().upload_files(files, target_path=where, overwrite=True)
     upload_seconds = console.elapsed
 
+    objects, api = cluster.workspace.objects, cluster.workspace.objects.api
     old = example["metadata"]["name"]
-    name = free_name(old, taken=[job["metadata"]["name"] for job in cluster.list_objects("trainingjobs")])
+    name = free_name(old, taken=objects.names(TRAINING_JOBS))
     for line in submit(cluster, folder=ON_A_POOL if pooled else folder, old=old, new=name).splitlines():
         console.say(line)
-    pool = PoolFollower(
-        cluster.watch_object("computeclusters", example["spec"]["computeClusterRef"]["name"]), console=console
-    )
+    pool = PoolFollower(objects.watch(COMPUTE_CLUSTERS, example["spec"]["computeClusterRef"]["name"]), console=console)
     pool.start()
     try:
         job = follow(
-            cluster.watch_object("trainingjobs", name),
+            objects.watch(TRAINING_JOBS, name),
             console=console,
-            open_log=lambda pod: cluster.pod_log(pod, container="train"),
+            open_log=lambda pod: pod_log(api, namespace=cluster.workspace.name, pod=pod),
         )
     except KeyboardInterrupt:
         console.write(f"\nThe run goes on. Look at it with: kubectl get trainingjob {name} --watch")
@@ -101,17 +92,13 @@ def _show(cluster: Cluster, job: Mapping[str, Any], *, console: Console) -> int:
     if status["phase"] != "Completed":
         console.write("\n".join(show.failure_lines(status)))
         return 1
-    uid = job["metadata"]["uid"]
-    with open_storage(cluster) as storage:
-        prefix = f"{uid}/{attempt_folder(status['attempt'])}"
-        files = {file["path"]: file for file in storage.files(area="runs", prefix=prefix)}
-        history = storage.read_text(files[METRICS_HISTORY]) if METRICS_HISTORY in files else ""
+    finished = SubmittedRun(Experiment(cluster.workspace, job["spec"]["experiment"]), job["metadata"]["name"])
     console.write("")
-    console.write(str(show.logged_order(history, status.get("metrics") or {})))
-    console.write("\n".join(show.file_names(files)))
+    console.write(str(finished.get_metrics()))
+    console.write("\n".join(finished.get_file_names()))
     console.write("\n".join(show.model_lines(status.get("models") or ())))
     console.write("")
-    missing = show.missing_models(job["spec"], status, cluster.list_objects("registeredmodels"))
+    missing = show.missing_models(job["spec"], status, cluster.workspace.objects.list(REGISTERED_MODELS))
     for sentence in missing:
         console.write(f"Failed: {sentence}")
     return 1 if missing else 0

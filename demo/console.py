@@ -27,16 +27,6 @@ class Console:
         """Seconds since the start."""
         return time.monotonic() - self._start
 
-    @property
-    def is_terminal(self) -> bool:
-        """Whether somebody watches, so that a progress bar makes sense."""
-        return self._stream.isatty()
-
-    @property
-    def stream(self) -> TextIO:
-        """What is printed to."""
-        return self._stream
-
     def say(self, text: str) -> None:
         """Print what happens, with the time at which it did."""
         self.write(f"[{self.elapsed:6.1f}s] {text}")

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from demo.errors import DemoError
+from trainyard.errors import TrainyardError
 
 if TYPE_CHECKING:
     from demo.console import Console
@@ -59,7 +59,7 @@ class PoolFollower(threading.Thread):
 
     def run(self) -> None:
         """Follow for as long as the process lives, or the cluster does."""
-        with contextlib.suppress(DemoError):
+        with contextlib.suppress(TrainyardError):
             self._follow()
         with self._changed:
             self._over = True

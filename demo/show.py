@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
-
-from trainyard.contract import MetricValue, decode_metric
 
 JsonObject = Mapping[str, Any]
 
@@ -15,28 +12,6 @@ JsonObject = Mapping[str, Any]
 _WAITING = ("Pending", "Queued", "Provisioning")
 _TRAINING = ("Running",)
 _SAVING = ("Finalizing",)
-
-
-def logged_order(history: str, metrics: Mapping[str, MetricValue]) -> dict[str, float]:
-    """Return the values of `metrics` in the order in which the run first logged them.
-
-    Maps lose their order on the way through the API server; the run's history, in JSON lines, keeps it.
-    """
-    seen: dict[str, None] = {}
-    for line in history.splitlines():
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(entry, dict) and isinstance(entry.get("metric"), str):
-            seen.setdefault(entry["metric"])
-    names = [name for name in seen if name in metrics] + [name for name in metrics if name not in seen]
-    return {name: decode_metric(metrics[name]) for name in names}
-
-
-def file_names(paths: Iterable[str]) -> list[str]:
-    """Return the logs and outputs among the files of a run, in order."""
-    return sorted(path for path in paths if path.startswith(("logs/", "outputs/")))
 
 
 def model_lines(models: Iterable[JsonObject]) -> list[str]:

@@ -9,17 +9,13 @@ from contextlib import closing
 import pytest
 from prometheus_client import CollectorRegistry
 
-from demo.storage import Storage
 from tests.support.objectstore import ObjectServer
-from trainyard.connections import Connections
-from trainyard.patience import Retry
-from trainyard.transfer import GatewayClient, StoreClient
+from trainyard.contract import ENV_CA, ENV_GATEWAY
+from trainyard.remote.gateway import Gateway as PeoplesGateway
 from trainyard_operator.gateway.metrics import GatewayMetrics
 from trainyard_operator.gateway.ports import Identity
 from trainyard_operator.gateway.server import Gateway
 from trainyard_operator.storage.store import S3Store
-
-IMPATIENT = Retry(limit=5)
 
 
 class OnePerson:
@@ -35,7 +31,7 @@ def loop():
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    yield lambda coroutine: asyncio.run_coroutine_threadsafe(coroutine, loop).result(timeout=30)
+    yield lambda coroutine: asyncio.run_coroutine_threadsafe(coroutine, loop).result(timeout=120)
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
     loop.close()
@@ -57,9 +53,16 @@ def bucket(tmp_path_factory, loop):
             yield store
 
 
+class Api:
+    """Gives every token that is asked for."""
+
+    def request(self, _method, _path, **_rest):
+        return {"status": {"token": "a-token"}}
+
+
 @pytest.fixture(scope="module")
-def storage(bucket, loop):
-    """Give the demo's view of it."""
+def people(bucket, loop):
+    """Give the SDK's view of it."""
     gateway = Gateway(
         reviewer=OnePerson(),
         runs=None,
@@ -73,12 +76,7 @@ def storage(bucket, loop):
         input_limit=50 << 30,
     )
     port = loop(gateway.start(host="127.0.0.1", port=0, tls=None))
-    with (
-        closing(
-            GatewayClient(f"http://127.0.0.1:{port}", ca_pem="", token=lambda: "a-token", retry=IMPATIENT)
-        ) as gateway_client,
-        closing(StoreClient(retry=IMPATIENT)) as store_client,
-        closing(Connections(timeout=5)) as probes,
-    ):
-        yield Storage(gateway=gateway_client, store=store_client, probes=probes)
+    environ = {ENV_GATEWAY: f"http://127.0.0.1:{port}", ENV_CA: "none, without TLS"}
+    with closing(PeoplesGateway(Api(), namespace="team", system="there", environ=environ, patience=60)) as found:
+        yield found
     loop(gateway.stop())

@@ -3,46 +3,67 @@
 from __future__ import annotations
 
 import io
-from contextlib import contextmanager
 
 import pytest
 
 import demo.__main__ as program
 from demo.console import Console
+from trainyard.remote.config import WorkspaceConfig
+from trainyard.remote.workspace import Workspace
 
 UID = "0b1f5a52-9d0e-4f0c-8a3b-6c1f4a9be001"
 
 
+class Objects:
+    """The objects of a namespace in which one run of the example goes as it is told to."""
+
+    api = None
+
+    def __init__(self, *, statuses, versions, pool):
+        self.pool = pool
+        self.statuses = statuses
+        version = {"id": "sklearn_mnist:1", "state": versions}
+        self.models = [{"spec": {"modelName": "sklearn_mnist"}, "status": {"versions": [version]}}]
+
+    def names(self, _plural):
+        return ["mnist"]
+
+    def list(self, plural):
+        return {"registeredmodels": self.models}[plural]
+
+    def get(self, _plural, name):
+        return run_of(name, self.statuses[-1])
+
+    def watch(self, plural, name):
+        if plural == "computeclusters":
+            yield from ({"metadata": {"name": name}, "status": status} for status in self.pool)
+            return
+        for status in self.statuses:
+            if status is KeyboardInterrupt:
+                raise KeyboardInterrupt
+            yield run_of(name, status)
+
+
+def run_of(name, status):
+    spec = {
+        "experiment": "sklearn-mnist",
+        "models": [{"name": "sklearn_mnist", "path": "outputs/sklearn_mnist_model.pkl"}],
+    }
+    return {"metadata": {"name": name, "uid": UID}, "spec": spec, "status": status}
+
+
 class OneCluster:
-    """A cluster on which one run of the example goes as it is told to."""
+    """A cluster with that namespace."""
 
     def __init__(self, *, statuses, versions="Ready", pool=()):
-        self.pool = pool
-        self.namespace = "team"
-        self.statuses = statuses
+        self.workspace = Workspace.__new__(Workspace)
+        self.workspace.objects = Objects(statuses=statuses, versions=versions, pool=pool)
+        self.workspace._settings = WorkspaceConfig(workspace_name="team")
         self.applied = []
-        version = {"id": "sklearn_mnist:1", "state": versions}
-        self.objects = {
-            "trainingjobs": [{"metadata": {"name": "mnist"}}],
-            "registeredmodels": [{"spec": {"modelName": "sklearn_mnist"}, "status": {"versions": [version]}}],
-        }
-
-    def list_objects(self, plural):
-        return self.objects[plural]
 
     def run_kubectl(self, *arguments):
         self.applied.append(arguments)
         return "trainingjob.trainyard.dev/mnist-2 created\n"
-
-    def watch_object(self, plural, name):
-        if plural == "computeclusters":
-            yield from ({"metadata": {"name": name}, "status": status} for status in self.pool)
-            return
-        spec = {"models": [{"name": "sklearn_mnist", "path": "outputs/sklearn_mnist_model.pkl"}]}
-        for status in self.statuses:
-            if status is KeyboardInterrupt:
-                raise KeyboardInterrupt
-            yield {"metadata": {"name": name, "uid": UID}, "spec": spec, "status": status}
 
 
 COMPLETED = {
@@ -67,14 +88,8 @@ def example(tmp_path, repository):
 
 
 @pytest.fixture
-def run(storage, bucket, loop, example, monkeypatch):
+def run(people, bucket, loop, example):
     """Return a function that runs the demo and returns its exit code and what it printed."""
-
-    @contextmanager
-    def open_storage(_cluster):
-        yield storage
-
-    monkeypatch.setattr(program, "open_storage", open_storage)
     history = b'{"metric":"regularization rate","value":0.8}\n{"metric":"accuracy","value":0.9253}\n'
     for path, content in (
         ("metrics.jsonl", history),
@@ -86,6 +101,7 @@ def run(storage, bucket, loop, example, monkeypatch):
 
     def call(cluster, *, pooled=False):
         output = io.StringIO()
+        cluster.workspace.gateway = people
         code = program.run(cluster, folder=example, console=Console(stream=output), pooled=pooled)
         return code, output.getvalue()
 
@@ -162,4 +178,4 @@ def test_an_interrupt_ends_the_watching_and_says_how_to_go_on(run):
 def test_what_a_person_can_mend_is_told_in_one_line(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "absent"))
     assert program.main([]) == 1
-    assert capsys.readouterr().err.startswith(f"demo: the kubeconfig {tmp_path / 'absent'} cannot be used: ")
+    assert capsys.readouterr().err.startswith(f"demo: there is no kubeconfig {tmp_path / 'absent'}: ")

@@ -2,45 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import math
-
 import pytest
 
 from demo import show
-
-
-def history(*names):
-    return "\n".join(json.dumps({"metric": name, "value": 1, "time": 0.0}) for name in names)
-
-
-@pytest.mark.parametrize(
-    ("lines", "metrics", "expected"),
-    [
-        pytest.param(
-            history("regularization rate", "accuracy"),
-            {"accuracy": 0.9253, "regularization rate": 0.8},
-            "{'regularization rate': 0.8, 'accuracy': 0.9253}",
-            id="as-logged",
-        ),
-        pytest.param(history("b", "a", "b"), {"a": 1, "b": 2}, "{'b': 2, 'a': 1}", id="first-time-counts"),
-        pytest.param("", {"a": 1, "b": 2}, "{'a': 1, 'b': 2}", id="no-history"),
-        pytest.param(history("gone", "a"), {"a": 1}, "{'a': 1}", id="more-history-than-metrics"),
-        pytest.param('{"progress":{"percent":5}}\n[1]\n{"metr', {"a": 1}, "{'a': 1}", id="other-and-torn-lines"),
-        pytest.param(history("loss"), {"loss": "NaN"}, "{'loss': nan}", id="not-a-number"),
-    ],
-)
-def test_metrics_are_shown_as_a_dict_in_the_order_in_which_they_were_logged(lines, metrics, expected):
-    assert str(show.logged_order(lines, metrics)) == expected
-
-
-def test_infinities_survive():
-    assert show.logged_order("", {"a": "-Infinity"})["a"] == -math.inf
-
-
-def test_file_names_are_those_of_logs_and_outputs():
-    paths = ["source.tar.gz", "outputs/sklearn_mnist_model.pkl", "manifest.json", "logs/0001.txt", "metrics.jsonl"]
-    assert show.file_names(paths) == ["logs/0001.txt", "outputs/sklearn_mnist_model.pkl"]
 
 
 def test_a_model_is_shown_with_name_id_and_version():

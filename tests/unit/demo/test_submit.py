@@ -30,7 +30,7 @@ def test_the_second_run_differs_from_the_first_in_its_name_only(repository, prog
 
     def rendered(folder):
         command = [str(program("kubectl")), "kustomize", str(folder)]
-        output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+        output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300).stdout
         return {document["kind"]: document for document in yaml.safe_load_all(output)}
 
     base = os.path.relpath(example, tmp_path)

@@ -126,13 +126,13 @@ def test_local_draws_a_picture_and_trains_a_baseline(example, small_data, tmp_pa
 def rendered(example, program):
     """What kustomize makes of the example, by kind."""
     command = [str(program("kubectl")), "kustomize", str(example)]
-    output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300).stdout
     return {document["kind"]: document for document in yaml.safe_load_all(output)}
 
 
 def test_the_example_on_karpenters_nodes_differs_in_its_cluster_only(rendered, example, program):
     command = [str(program("kubectl")), "kustomize", str(example.parent / "mnist-karpenter")]
-    output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300).stdout
     other = {document["kind"]: document for document in yaml.safe_load_all(output)}
     assert {kind for kind in rendered if rendered[kind] != other[kind]} == {"ComputeCluster"}
     assert other["ComputeCluster"]["metadata"] == rendered["ComputeCluster"]["metadata"]

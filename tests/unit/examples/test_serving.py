@@ -24,7 +24,7 @@ from trainyard.contract import ENV_CA, ENV_GATEWAY, TOKEN_AUDIENCE, TOKEN_FILE
 from trainyard_operator.api.names import object_name
 from trainyard_runner.fetch import read_wish
 
-SECONDS = 120
+SECONDS = 400
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +155,7 @@ def rendered(request, example, program):
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=300,
     ).stdout
     return {document["kind"]: document for document in yaml.safe_load_all(output)}
 
