@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
-import socket
+import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -68,19 +69,7 @@ def open_bucket(yard: Yard) -> Iterator[Bucket]:
     access, secret_key = (
         base64.b64decode(secret[key]).decode() for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
     )
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [
-        yard.kubectl_program,
-        "--kubeconfig",
-        yard.kubeconfig,
-        "port-forward",
-        "-n",
-        SYSTEM,
-        "service/trainyard-store",
-    ]
-    with subprocess.Popen([*command, f"{port}:7070"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as forward:
+    with forwarded(yard, "service/trainyard-store", port=7070) as port:
         client = boto3.client(
             "s3",
             endpoint_url=f"http://127.0.0.1:{port}",
@@ -98,8 +87,26 @@ def open_bucket(yard: Yard) -> Iterator[Bucket]:
             return True
 
         try:
-            yard.wait("the port-forward to the store", answers, seconds=30)
+            yard.wait("the port-forward to the store", answers)
             yield Bucket(client=client)
         finally:
             client.close()
+
+
+@contextmanager
+def forwarded(yard: Yard, target: str, *, port: int) -> Iterator[int]:
+    """Yield a port of this machine that leads to one of a Service: kubectl picks it, so that nobody else has it."""
+    command = [yard.kubectl_program, "--kubeconfig", yard.kubeconfig, "port-forward", "-n", SYSTEM, target, f":{port}"]
+    # Into a file: it says something of every connection, and nobody reads a pipe.
+    with TemporaryFile("a+") as said, subprocess.Popen(command, stdout=said, stderr=said) as forward:
+
+        def local() -> int | None:
+            said.seek(0)
+            found = re.search(r"^Forwarding from 127\.0\.0\.1:(\d+) ", text := said.read(), re.MULTILINE)
+            assert forward.poll() is None, text
+            return int(found[1]) if found else None
+
+        try:
+            yield yard.wait(f"a port-forward to {target}", local)
+        finally:
             forward.terminate()

@@ -96,12 +96,12 @@ def _is_ready(yard: Yard) -> bool:
 def _remove(yard: Yard, text: str, hooks: str) -> None:
     # While Kueue is there to take its finalizers off.
     yard.kubectl("delete", "trainingjobs", "-l", QUEUE_LABEL, "--all-namespaces", check=False)
-    yard.kubectl("wait", "workloads", "--all", "--all-namespaces", "--for=delete", "--timeout=90s", check=False)
+    yard.kubectl("wait", "workloads", "--all", "--all-namespaces", "--for=delete", "--timeout=420s", check=False)
     for kind in ("clusterqueues", "localqueues", "resourceflavors", "workloadpriorityclasses"):
-        yard.kubectl("delete", kind, "--all", "--all-namespaces", "--timeout=60s", check=False)
+        yard.kubectl("delete", kind, "--all", "--all-namespaces", "--timeout=420s", check=False)
     yard.kubectl("delete", "-f", "-", "--ignore-not-found", stdin=hooks)
-    yard.kubectl("delete", "-f", "-", "--ignore-not-found", "--timeout=120s", stdin=text)
-    yard.kubectl("delete", "namespace", NAMESPACE, "--timeout=60s")
+    yard.kubectl("delete", "-f", "-", "--ignore-not-found", "--timeout=420s", stdin=text)
+    yard.kubectl("delete", "namespace", NAMESPACE, "--timeout=420s")
 
 
 def queue(name: str, *, cpu: str) -> list[Json]:

@@ -247,6 +247,28 @@ run.log("accuracy", 0.5)
 """
 
 
+TOLD = "/tmp/told"
+
+# Works until it is told that it is enough, by a file.
+UNTIL_TOLD = f"""
+import os, time
+from trainyard import Run
+run = Run.get_context()
+run.log("early", 1)
+while not os.path.exists("{TOLD}"):
+    time.sleep(0.2)
+os.makedirs("outputs", exist_ok=True)
+open("outputs/model.bin", "wb").write(b"model")
+run.log("accuracy", 0.5)
+"""
+
+# Never ends by itself in its first attempt, and at once in a later one.
+ENDS_LATER = """
+import os, time
+while os.environ["TRAINYARD_ATTEMPT"] == "1":
+    time.sleep(1)
+"""
+
 # Tries what no run may do: another run's grants, another namespace's data, a model's folder.
 INTRUDER = """
 import json, os, ssl, urllib.error, urllib.request

@@ -48,7 +48,7 @@ def cluster_name(yard: Yard) -> Iterator[str]:
     yard.apply({"apiVersion": "trainyard.dev/v1alpha1", "kind": "ComputeCluster", "metadata": meta, "spec": spec})
     yield name
     yard.kubectl("delete", "tj", "-l", f"pool={name}", "--ignore-not-found")
-    yard.kubectl("delete", "cc", name, "--timeout=60s")
+    yard.kubectl("delete", "cc", name, "--timeout=420s")
 
 
 def test_a_cluster_says_what_its_autoscaler_decides_and_why_it_brings_no_node(yard: Yard, autoscaler, cluster_name):
@@ -56,13 +56,13 @@ def test_a_cluster_says_what_its_autoscaler_decides_and_why_it_brings_no_node(ya
         conditions = yard.get("cc", cluster_name).get("status", {}).get("conditions", [])
         return next((c for c in conditions if c["type"] == kind), {})
 
-    yard.wait("a word on the absence", lambda: condition("Managed").get("reason") == "AutoscalerUnknown", seconds=10)
+    yard.wait("a word on the absence", lambda: condition("Managed").get("reason") == "AutoscalerUnknown")
     assert "kube-system/cluster-autoscaler-status" in condition("Managed")["message"]
     autoscaler(node_group(backs_off=True))
     job = training_job(scripts.FINE, computeClusterRef={"name": cluster_name})
     job["metadata"]["labels"] = {"pool": cluster_name}
     run = yard.apply(job)
-    yard.wait("its limits", lambda: condition("Managed").get("reason") == "ManagedElsewhere", seconds=40)
+    yard.wait("its limits", lambda: condition("Managed").get("reason") == "ManagedElsewhere")
     assert "training-grp at 0 to 3 nodes" in condition("Managed")["message"]
     assert "spec.scale.maxNodes 4 cannot be reached" in condition("Managed")["message"]
     assert condition("Ready")["reason"] == "ScalesFromZero"
@@ -71,4 +71,4 @@ def test_a_cluster_says_what_its_autoscaler_decides_and_why_it_brings_no_node(ya
     autoscaler(node_group(target=1))
     yard.wait("a node to be on its way", lambda: yard.get("cc", cluster_name)["status"]["targetNodeCount"] == 1)
     autoscaler(node_group(), age=400)
-    yard.wait("a word on its silence", lambda: "no status since" in condition("Managed")["message"], seconds=30)
+    yard.wait("a word on its silence", lambda: "no status since" in condition("Managed")["message"])

@@ -45,7 +45,7 @@ CASES = [
 def ended(yard: Yard):
     """Start the runs of all cases at once: they are independent, and mostly wait."""
     names = [yard.apply(case.values[0]) for case in CASES]
-    return {name: yard.wait_for_end(name, seconds=300) for name in names}
+    return {name: yard.wait_for_end(name) for name in names}
 
 
 @pytest.mark.parametrize(("job", "reason", "words"), CASES)
@@ -57,7 +57,7 @@ def test_a_run_that_cannot_succeed_fails_once_and_says_why(yard: Yard, ended, jo
     assert conditions(ended[name])["Failed"] == "True"
     assert len(yard.items("jobs", "-l", f"trainyard.dev/training-job={name}")) == 1
     assert len(yard.items("pods", "-l", f"trainyard.dev/training-job={name}")) == 1
-    warnings = [event for event in yard.events(name) if event["type"] == "Warning"]
+    warnings = [event for event in yard.wait_for_events(name, reason) if event["type"] == "Warning"]
     assert [event["reason"] for event in warnings] == [reason]
     assert warnings[0].get("count", 1) == 1
 
@@ -132,8 +132,8 @@ def test_a_run_without_its_cluster_waits_for_it(yard: Yard):
         }
     )
     assert yard.wait_for_end(name)["status"]["phase"] == "Completed"
-    counts = yard.get("computecluster", "late-cluster")["status"]
-    assert counts["currentNodeCount"] == 1
+    cluster = ("computecluster", "late-cluster")
+    yard.wait("its node to be counted", lambda: yard.get(*cluster)["status"].get("currentNodeCount") == 1)
 
 
 def test_an_image_that_cannot_be_pulled_is_said_once_and_nothing_is_repeated(yard: Yard):
@@ -149,7 +149,8 @@ def test_an_image_that_cannot_be_pulled_is_said_once_and_nothing_is_repeated(yar
 
     yard.wait("the kubelet to try again", kubelet_tried_again)
     assert yard.run(name)["metadata"]["resourceVersion"] == before
-    assert [e["reason"] for e in yard.events(name) if e["type"] == "Warning"] == ["ImagePullFailed"]
+    told = yard.wait_for_events(name, "ImagePullFailed")
+    assert [e["reason"] for e in told if e["type"] == "Warning"] == ["ImagePullFailed"]
     yard.kubectl("delete", "tj", name)
 
 

@@ -33,11 +33,24 @@ class Machines:
     def status(self) -> Json:
         return self.yard.get("computecluster", self.name).get("status", {})
 
+    def version(self) -> str:
+        return self.yard.get("computecluster", self.name)["metadata"]["resourceVersion"]
+
     def reason(self) -> str | None:
         return next((c["reason"] for c in self.status.get("conditions", []) if c["type"] == "Ready"), None)
 
     def nodes(self) -> list[Json]:
         return self.yard.items("nodes", "-l", f"karpenter.sh/nodepool={self.pool}")
+
+    def staying(self) -> list[Json]:
+        """Return the nodes without those that Karpenter has given up: it does not count them, and may replace them."""
+        given_up = "karpenter.sh/disrupted"
+        return [
+            node
+            for node in self.nodes()
+            if "deletionTimestamp" not in node["metadata"]
+            and given_up not in {taint["key"] for taint in node["spec"].get("taints", [])}
+        ]
 
     def claims(self) -> list[Json]:
         return self.yard.items("nodeclaims", "-l", f"karpenter.sh/nodepool={self.pool}")
@@ -77,7 +90,7 @@ def make(yard: Yard) -> Iterator[Callable[..., Machines]]:
     for machines in made:
         patch = json.dumps({"spec": {"cancelRunsOnDelete": True}})
         yard.kubectl("patch", "cc", machines.name, "--type=merge", "-p", patch, check=False)
-        yard.kubectl("delete", "cc", machines.name, "--ignore-not-found", "--timeout=120s")
+        yard.kubectl("delete", "cc", machines.name, "--ignore-not-found", "--timeout=420s")
         assert machines.nodes() == []
         assert machines.claims() == []
         assert machines.pool not in yard.kubectl("get", "nodepools", "-o", "name")
@@ -101,7 +114,7 @@ def test_a_queue_is_served_in_order_by_no_more_nodes_than_there_may_be_and_then_
     def ended() -> bool:
         nonlocal most_nodes, most_runs
         now = machines.let_in()
-        most_nodes, most_runs = max(most_nodes, len(machines.nodes())), max(most_runs, len(now))
+        most_nodes, most_runs = max(most_nodes, len(machines.staying())), max(most_runs, len(now))
         seen.extend(name for name in now if name not in seen)
         return all(yard.run(name).get("status", {}).get("phase") == "Completed" for name in names)
 
@@ -114,28 +127,35 @@ def test_a_queue_is_served_in_order_by_no_more_nodes_than_there_may_be_and_then_
     assert conditions(waited)["Admitted"] == "True"
     assert "queue" not in waited["status"]
     begin = time.monotonic()
-    yard.wait("the pool to be empty", lambda: not machines.nodes() and not machines.claims(), seconds=50)
+    yard.wait("the pool to be empty", lambda: not machines.nodes() and not machines.claims())
     print(f"empty {time.monotonic() - begin:.0f} s after the last run, with 5 s of patience")
-    yard.wait("the status to say so", lambda: machines.status["currentNodeCount"] == 0, seconds=10)
-    status = machines.status
+
+    def empty() -> Json | None:
+        status = machines.status
+        return status if (status["currentNodeCount"], status["allocationState"]) == (0, "Steady") else None
+
+    status = yard.wait("the status to say so", empty)
     assert status["nodesSummary"] == "0/2"
-    assert status["allocationState"] == "Steady"
     assert status["usage"]["nodeSeconds"] > 0
     assert status["usage"]["preemptions"] == 0
-    # An idle cluster is at rest: nothing is written about it.
-    version = yard.get("cc", machines.name)["metadata"]["resourceVersion"]
-    time.sleep(15)
-    assert yard.get("cc", machines.name)["metadata"]["resourceVersion"] == version
+
+    def at_rest() -> bool:
+        version = machines.version()
+        time.sleep(15)
+        return machines.version() == version
+
+    yard.wait("nothing to be written any more about an idle cluster", at_rest)
 
 
 def test_a_node_with_a_run_stays_while_those_beside_it_go(yard: Yard, make):
     machines = make(nodes=2, idle=0)
-    long = machines.submit(scripts.sleeping(45))
+    long = machines.submit(scripts.UNTIL_TOLD)
     short = machines.submit(scripts.sleeping(1))
     yard.wait_for_end(short)
     node = machines.node_of(long)
-    yard.wait("the idle node to go", lambda: len(machines.nodes()) == 1, seconds=60)
+    yard.wait("the idle node to go", lambda: len(machines.nodes()) == 1)
     assert [n["metadata"]["name"] for n in machines.nodes()] == [node]
+    yard.tell(long)
     assert yard.wait_for_end(long)["status"]["phase"] == "Completed"
     assert machines.node_of(long) == node
 
@@ -143,30 +163,35 @@ def test_a_node_with_a_run_stays_while_those_beside_it_go(yard: Yard, make):
 def busy_run(yard: Yard, machines: Machines, script: str) -> str:
     name = machines.submit(script)
     yard.wait_for_phase(name, "Running")
-    yard.wait("the node to be seen as busy", lambda: machines.status["nodeStateCounts"]["running"] == 1, seconds=10)
+    yard.wait("the node to be seen as busy", lambda: machines.status["nodeStateCounts"]["running"] == 1)
     return name
 
 
 def test_a_run_whose_machine_dies_starts_again_on_another_and_completes(yard: Yard, make, configure):
     configure(removalSeconds="3")
     machines = make(nodes=2, vmPriority="LowPriority")
-    name = busy_run(yard, machines, scripts.sleeping(15))
+    name = busy_run(yard, machines, scripts.ENDS_LATER)
     lost = machines.order(name, "die")
     run = yard.wait_for_end(name)
     assert run["status"]["phase"] == "Completed", run["status"]
     assert run["status"]["nodeName"] != lost
-    assert [entry["reason"] for entry in run["status"]["attempts"]] == ["Preempted", "Completed"]
+    *disrupted, last = run["status"]["attempts"]
+    # More than one only where Kubernetes takes a pod off a node that has just joined, for a taint that is gone already (its
+    # issue 139992). The pool's agent waits until its controllers know; nothing in Kubernetes promises that this is enough.
+    assert [entry["reason"] for entry in disrupted] == ["Preempted"] * len(disrupted), disrupted
+    assert lost in [entry["nodeName"] for entry in disrupted]
+    assert last["reason"] == "Completed"
     assert "failures" not in run["status"]
-    assert machines.status["usage"]["preemptions"] == 1
+    assert machines.status["usage"]["preemptions"] == 1, disrupted
 
 
 def test_a_run_may_end_on_a_machine_that_is_reclaimed_with_notice(yard: Yard, make, configure):
-    configure(reclaimNoticeSeconds="2")
+    configure(reclaimNoticeSeconds="2", reclaimGraceSeconds="300")
     machines = make(nodes=2, vmPriority="LowPriority")
-    # Longer than it takes to see the node go, shorter than the grace that it is given.
-    name = busy_run(yard, machines, scripts.sleeping(20))
+    name = busy_run(yard, machines, scripts.UNTIL_TOLD)
     node = machines.order(name, "reclaim")
-    yard.wait("the cluster to see it", lambda: machines.status["nodeStateCounts"]["preempted"] == 1, seconds=10)
+    yard.wait("the cluster to see it", lambda: machines.status["nodeStateCounts"]["preempted"] == 1)
+    yard.tell(name)
     run = yard.wait_for_end(name)
     assert (run["status"]["phase"], run["status"]["nodeName"]) == ("Completed", node)
     assert machines.status["usage"]["preemptions"] == 1
@@ -179,17 +204,15 @@ def test_a_stockout_is_told_in_the_providers_words_and_ends_by_itself(yard: Yard
     reference = {"group": "karpenter.kwok.sh", "kind": "KWOKNodeClass", "name": "default"}
     settings = {"nodeClassRef": reference, "fallbackToDedicatedAfterSeconds": 10}
     machines = make(vmPriority="LowPriority", provider={"type": "Karpenter", "karpenter": settings})
-    begin = time.monotonic()
     name = machines.submit(scripts.FINE)
     waiting = yard.wait_for_reason(name, "InsufficientCapacity")
-    assert time.monotonic() - begin < 30
     assert "insufficient-capacity" in ready(waiting)["message"]
-    assert [event["reason"] for event in yard.events(name) if event["type"] == "Warning"] == ["InsufficientCapacity"]
+    told = yard.wait_for_events(name, "InsufficientCapacity")
+    assert [event["reason"] for event in told if event["type"] == "Warning"] == ["InsufficientCapacity"]
     assert machines.nodes() == []
     yard.wait(
         "dedicated machines to do too",
         lambda: "on-demand" in json.dumps(yard.get("nodepool", machines.pool)["spec"]),
-        seconds=30,
     )
     configure()
     assert yard.wait_for_end(name)["status"]["phase"] == "Completed"
@@ -209,10 +232,11 @@ def test_a_run_whose_node_does_not_come_keeps_its_place_and_is_tried_again(yard:
     def given_back() -> list[int]:
         return [e["count"] for e in machines.status.get("errors", []) if e["code"] == "ProvisioningTimeout"]
 
-    assert yard.wait("the machine to be given back", given_back, seconds=60) == [1]
+    assert yard.wait("the machine to be given back", given_back) == [1]
     configure()
     yard.wait("its place to be free", lambda: uid not in [c["metadata"]["uid"] for c in machines.claims()])
-    (event,) = [e for e in yard.events(machines.name) if e["reason"] == "ProvisioningTimeout"]
+    told = yard.wait_for_events(machines.name, "ProvisioningTimeout")
+    (event,) = [e for e in told if e["reason"] == "ProvisioningTimeout"]
     assert dead["metadata"]["name"] in event["message"]
     for name in (first, second):
         assert yard.wait_for_end(name)["status"]["phase"] == "Completed"
@@ -226,11 +250,11 @@ def test_a_node_pool_that_somebody_made_before_is_taken_over_only_when_the_clust
     foreign = {"metadata": {"name": pool_name("default", name)}, "spec": {"template": template}}
     yard.apply({"apiVersion": "karpenter.sh/v1", "kind": "NodePool", **foreign})
     machines = make(name=name)
-    yard.wait("the cluster to refuse it", lambda: machines.reason() == "PoolNotOurs", seconds=10)
+    yard.wait("the cluster to refuse it", lambda: machines.reason() == "PoolNotOurs")
     assert "spec.provider.adopt" in ready(yard.get("cc", name))["message"]
     adopt = json.dumps({"spec": {"provider": {"adopt": True}}})
     yard.kubectl("patch", "cc", name, "--type=merge", "-p", adopt)
-    yard.wait("the cluster to be ready", lambda: machines.reason() == "ScalesFromZero", seconds=10)
+    yard.wait("the cluster to be ready", lambda: machines.reason() == "ScalesFromZero")
     taken = yard.get("nodepool", machines.pool)
     assert taken["metadata"]["annotations"]["trainyard.dev/compute-cluster"] == f"default/{name}"
     assert taken["spec"]["limits"] == {"nodes": "2"}
@@ -272,7 +296,7 @@ def test_a_run_that_cannot_start_says_why_within_seconds_and_no_node_is_asked_fo
     begin = time.monotonic()
     name = machines.submit(scripts.FINE, **run)
     waiting = yard.wait_for_reason(name, reason)
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 30
     assert words in ready(waiting)["message"]
     assert machines.claims() == []
     yard.kubectl("delete", "tj", name)
@@ -284,7 +308,7 @@ def test_a_paused_queue_goes_on_when_it_is_resumed_and_a_wider_scale_lets_more_i
     yard.wait_for_reason(names[0], "QueuePaused")
     wider = {"queue": {"paused": False}, "scale": {"maxNodes": 2}}
     yard.kubectl("patch", "cc", machines.name, "--type=merge", "-p", json.dumps({"spec": wider}))
-    yard.wait("both to be let in", lambda: len(machines.let_in()) == 2, seconds=10)
+    yard.wait("both to be let in", lambda: len(machines.let_in()) == 2)
     for name in names:
         assert yard.wait_for_end(name)["status"]["phase"] == "Completed"
 
@@ -311,7 +335,7 @@ def test_a_cluster_that_is_deleted_waits_for_its_run_unless_told_to_cancel_it(ya
     waiting = machines.submit(scripts.FINE)
     yard.wait_for_phase(name, "Running")
     yard.kubectl("delete", "cc", machines.name, "--wait=false")
-    yard.wait("the cluster to say what it waits for", lambda: machines.reason() == "WaitingForRuns", seconds=10)
+    yard.wait("the cluster to say what it waits for", lambda: machines.reason() == "WaitingForRuns")
     yard.wait_for_reason(waiting, "ClusterDeleting")
     assert yard.run(name)["status"]["phase"] == "Running"
     patch = json.dumps({"spec": {"cancelRunsOnDelete": True}})
@@ -326,7 +350,7 @@ def test_a_run_that_is_canceled_saves_what_it_has_and_frees_its_slot(yard: Yard,
     name = machines.submit(scripts.STUBBORN)
     other = machines.submit(scripts.FINE)
     yard.wait_for_phase(name, "Running")
-    yard.wait("the first output", lambda: yard.run(name)["status"].get("metrics"), seconds=15)
+    yard.wait("the first output", lambda: yard.run(name)["status"].get("metrics"))
     yard.kubectl("patch", "tj", name, "--type=merge", "-p", '{"spec": {"cancel": true}}')
     run = yard.wait_for_end(name)
     assert run["status"]["phase"] == "Canceled"
@@ -365,7 +389,7 @@ def test_a_flood_of_one_namespace_lets_another_in_within_two_completions(yard: Y
     yard.wait_for_phase(flood[0], "Running", "Finalizing", "Completed")
     reference = {"name": machines.name, "namespace": "default"}
     name = yard.apply(training_job(scripts.FINE, namespace=guest, computeClusterRef=reference))
-    done = sum(yard.run(other)["status"]["phase"] == "Completed" for other in flood)
+    done = sum(yard.run(other).get("status", {}).get("phase") == "Completed" for other in flood)
     assert yard.wait_for_end(name, namespace=guest)["status"]["phase"] == "Completed"
     begun = yard.run(name, namespace=guest)["status"]["startTime"]
     before = [other for other in flood if yard.run(other)["status"].get("startTime", "9") < begun]
@@ -388,12 +412,12 @@ def test_a_least_number_of_nodes_comes_without_a_run_and_stays_until_it_is_lower
         pods = yard.items("pods", "-l", f"trainyard.dev/role=keeper,trainyard.dev/pool={machines.pool}")
         return [pod["spec"]["nodeName"] for pod in pods if pod["status"]["phase"] == "Running"]
 
-    (node,) = yard.wait("the keeper to run", kept, seconds=60)
+    (node,) = yard.wait("the keeper to run", kept)
     assert yard.wait_for_end(machines.submit(scripts.FINE))["status"]["phase"] == "Completed"
     # Karpenter may have brought a second node while the first one was about to be ready.
-    yard.wait("the others to go", lambda: [n["metadata"]["name"] for n in machines.nodes()] == [node], seconds=60)
-    yard.wait("the node to be idle", lambda: machines.status["nodeStateCounts"]["idle"] == 1, seconds=10)
+    yard.wait("the others to go", lambda: [n["metadata"]["name"] for n in machines.nodes()] == [node])
+    yard.wait("the node to be idle", lambda: machines.status["nodeStateCounts"]["idle"] == 1)
     assert "scaleDownDue" not in machines.status
     patch = json.dumps({"spec": {"scale": {"minNodes": 0}}})
     yard.kubectl("patch", "cc", machines.name, "--type=merge", "-p", patch)
-    yard.wait("the node to go", lambda: not machines.nodes(), seconds=60)
+    yard.wait("the node to go", lambda: not machines.nodes())

@@ -68,7 +68,7 @@ def serve(yard: Yard, name: str) -> None:
     yard.apply({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": pod})
     spec = {"selector": {"app": name}, "ports": [{"port": PORT}]}
     yard.apply({"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": spec})
-    yard.kubectl("wait", "pod", name, "-n", "default", "--for=condition=Ready", "--timeout=120s")
+    yard.kubectl("wait", "pod", name, "-n", "default", "--for=condition=Ready", "--timeout=420s")
 
 
 def tell(yard: Yard, alias: str) -> None:

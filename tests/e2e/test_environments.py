@@ -107,7 +107,10 @@ def test_a_second_run_builds_nothing_and_its_script_begins_at_once(yard: Yard, f
     assert "Preparing" not in [phase["name"] for phase in second["status"]["phases"]]
     line = next(line for line in log_of(yard, second).splitlines() if line.startswith("first line"))
     started = datetime.fromisoformat(second["status"]["startTime"]).timestamp()
-    assert float(line.split()[-1]) - started <= 3
+    (preparing,) = [phase for phase in first["status"]["phases"] if phase["name"] == "Preparing"]
+    built = datetime.fromisoformat(preparing["endTime"]) - datetime.fromisoformat(preparing["startTime"])
+    # Sooner than packages can be installed, however slow all of it is.
+    assert float(line.split()[-1]) - started < max(built.total_seconds(), 10)
 
 
 def test_a_rerun_gets_the_packages_of_a_requirements_file(yard: Yard, first, requirements, files):
@@ -124,7 +127,7 @@ def test_many_runs_at_once_share_one_build(yard: Yard):
     # Another bound that excludes nothing: a new environment, and the same package.
     requirements = fresh(least="0.7")
     names = [yard.apply(training_job(IMPORTS, environment={"pip": requirements})) for _ in range(MANY)]
-    runs = [yard.wait_for_end(name, seconds=300) for name in names]
+    runs = [yard.wait_for_end(name) for name in names]
     assert {run["status"]["phase"] for run in runs} == {"Completed"}
     (digest,) = {run["status"]["environment"]["hash"] for run in runs}
     assert builds(yard, digest) == [f"env-{digest[:12]}"]

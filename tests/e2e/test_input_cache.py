@@ -198,6 +198,12 @@ def test_a_claim_is_a_cache_for_every_namespace_and_counts_from_the_next_run_on(
     namespace = spaces["restricted"]
     cache = {"hostPath": None, "persistentVolumeClaim": {"claimName": claim}}
     yard.kubectl("patch", "cc", lab, "--type=merge", "-p", json.dumps({"spec": {"inputCache": cache}}))
+
+    def known() -> bool:
+        cluster = yard.get("cc", lab)
+        return cluster["status"]["observedGeneration"] == cluster["metadata"]["generation"]
+
+    yard.wait("the operator to know of it", known)
     first, said = runs.end(runs.start(namespace), namespace)
     assert "from the cache" not in said
     assert runs.store.reads() == ["a", "b", "c"]

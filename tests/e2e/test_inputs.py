@@ -95,7 +95,7 @@ def ended(yard: Yard, foreign: ObjectServer, claim: str) -> dict[str, Json]:
         "a file": volume("other"),
     }
     names = {about: yard.apply(job) for about, job in jobs.items()}
-    return {about: yard.wait_for_end(name, seconds=300) for about, name in names.items()}
+    return {about: yard.wait_for_end(name) for about, name in names.items()}
 
 
 @pytest.mark.parametrize(

@@ -26,13 +26,13 @@ def switch(cluster, yard):
     def set_to(value):
         # No process is to work with rights that are not its own.
         yard.kubectl("scale", "deployment", OPERATOR, "-n", SYSTEM, "--replicas=0")
-        yard.kubectl("wait", "pods", "-n", SYSTEM, "-l", "trainyard.dev/leader", "--for=delete", "--timeout=60s")
+        yard.kubectl("wait", "pods", "-n", SYSTEM, "-l", "trainyard.dev/leader", "--for=delete", "--timeout=420s")
         command = [cluster.bin / "helm", "upgrade", chart.RELEASE, chart.CHART, f"--namespace={SYSTEM}"]
         options = ["--reuse-values", f"--set=kueue.enabled={value}", f"--kubeconfig={cluster.kubeconfig}"]
         done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         yard.kubectl("scale", "deployment", OPERATOR, "-n", SYSTEM, "--replicas=1")
-        yard.kubectl("rollout", "status", "deployment", OPERATOR, "-n", SYSTEM, "--timeout=120s")
+        yard.kubectl("rollout", "status", "deployment", OPERATOR, "-n", SYSTEM, "--timeout=420s")
 
     yield set_to
     set_to("false")
@@ -47,7 +47,7 @@ def install(cluster, yard, switch):
             image = yard.get("deployment", OPERATOR, "-n", SYSTEM)["spec"]["template"]["spec"]["containers"][0]["image"]
             stack.enter_context(kueue.installed(yard, helm=cluster.bin / "helm", image=image))
             for obj in kueue.queue("team", cpu="150m"):
-                yard.wait(f"{obj['kind']} to be accepted", lambda obj=obj: accepted(yard, obj), seconds=30)
+                yard.wait(f"{obj['kind']} to be accepted", lambda obj=obj: accepted(yard, obj))
 
         yield begin
 
@@ -88,7 +88,7 @@ def test_kueue_decides_when_its_runs_start_and_may_take_them_back(yard, switch, 
     lab["spec"] = {name: value for name, value in lab["spec"].items() if value is not None}
     yard.apply(lab)
     switch("true")
-    first = submit(yard, scripts.sleeping(45), computeClusterRef={"name": "kueue-lab"})
+    first = submit(yard, scripts.UNTIL_TOLD, computeClusterRef={"name": "kueue-lab"})
     assert "install Kueue" in ready(yard.wait_for_reason(first, "KueueNotFound"))["message"]
 
     install()
@@ -98,12 +98,12 @@ def test_kueue_decides_when_its_runs_start_and_may_take_them_back(yard, switch, 
     def slots():
         return yard.get("cc", "kueue-lab", "-n", "default")["status"]["slots"]["used"]
 
-    yard.wait("the slot to be taken", lambda: slots() == 1, seconds=15)
+    yard.wait("the slot to be taken", lambda: slots() == 1)
 
     # The second one waits, in Kueue's words; so does a third, which is canceled and never starts.
     second, third = submit(yard, scripts.STUBBORN), submit(yard, scripts.FINE)
     said = "insufficient unused quota"
-    yard.wait("Kueue's words", lambda: said in ready(yard.run(second)).get("message", ""), seconds=60)
+    yard.wait("Kueue's words", lambda: said in ready(yard.run(second)).get("message", ""))
     assert yard.run(second)["status"]["phase"] == "Queued"
     assert ready(yard.run(second))["reason"] == "WaitingForKueue"
     assert conditions(yard.run(second))["Admitted"] == "False"
@@ -117,14 +117,16 @@ def test_kueue_decides_when_its_runs_start_and_may_take_them_back(yard, switch, 
     assert yard.wait_for_end(urgent)["status"]["phase"] == "Completed"
     # What Kueue has written into the pod's template stays there.
     assert job_of(yard, urgent)["spec"]["template"]["spec"]["nodeSelector"] == {"kubernetes.io/os": "linux"}
+    yard.wait_for_phase(first, "Running")
+    yard.tell(first)
     ended = yard.wait_for_end(first)
     assert ended["status"]["phase"] == "Completed"
     assert [entry["name"] for entry in ended["status"]["phases"]].count("Running") == 2
-    yard.wait("the slot to be free", lambda: slots() == 0, seconds=15)
+    yard.wait("the slot to be free", lambda: slots() == 0)
 
     # And then it is the second one's turn. Canceled while it runs, it keeps what it has saved.
     yard.wait_for_phase(second, "Running")
-    yard.wait("the first output", lambda: yard.run(second)["status"].get("metrics"), seconds=30)
+    yard.wait("the first output", lambda: yard.run(second)["status"].get("metrics"))
     run = cancel(yard, second)
     assert files.read(run, "outputs/part.bin") == b"so far"
 

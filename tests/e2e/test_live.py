@@ -18,16 +18,16 @@ def test_metrics_progress_and_log_lines_are_visible_while_the_script_runs(yard: 
     name = yard.apply(training_job(scripts.LIVE))
     try:
         run = yard.wait_for_phase(name, "Running")
-        yard.wait("the line in the store", lambda: b"said early" in files.log(run), seconds=10)
+        yard.wait("the line in the store", lambda: b"said early" in files.log(run))
         printed = float(files.log(run).split()[2])
-        assert time.time() - printed < 5
+        assert time.time() - printed < 30
 
         def measured():
             run = yard.run(name)
             return run if "early" in run["status"].get("metrics", {}) else None
 
-        yard.wait("the metric in the status", measured, seconds=10)
-        run = yard.wait("the progress", lambda: (r := yard.run(name))["status"].get("progress") and r, seconds=15)
+        yard.wait("the metric in the status", measured)
+        run = yard.wait("the progress", lambda: (r := yard.run(name))["status"].get("progress") and r)
         assert run["status"]["progress"]["percent"] == 40
         assert run["status"]["progress"]["message"] == "warming up"
         assert run["status"]["phase"] == "Running"
@@ -119,6 +119,6 @@ def test_the_log_of_a_prepare_that_failed_is_kept(yard: Yard, files, told):
 def test_deleting_a_run_takes_its_job_and_pod_with_it(yard: Yard):
     name = yard.apply(training_job(scripts.LIVE))
     yard.wait_for_phase(name, "Running")
-    yard.kubectl("delete", "tj", name, "--wait=true", "--timeout=90s")
+    yard.kubectl("delete", "tj", name, "--wait=true", "--timeout=420s")
     selector = f"trainyard.dev/training-job={name}"
-    yard.wait("job and pod to go", lambda: not yard.items("jobs,pods", "-l", selector), seconds=90)
+    yard.wait("job and pod to go", lambda: not yard.items("jobs,pods", "-l", selector))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import uuid
@@ -11,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from devcluster import ports
 from devcluster.machine import Machine
 from devcluster.names import Names
 from tests.e2e.yard import SYSTEM, Json, Yard
@@ -56,7 +56,7 @@ http.server.ThreadingHTTPServer(("", 8000), Hello).serve_forever()
 """
 
 
-def pod(name: str, image: str, script: str) -> Json:
+def pod(name: str, image: str, script: str, *, probe: Json | None = None) -> Json:
     """Build a pod that Pod Security `restricted` admits."""
     container = {
         "name": "main",
@@ -69,6 +69,8 @@ def pod(name: str, image: str, script: str) -> Json:
             "readOnlyRootFilesystem": True,
         },
     }
+    if probe:
+        container["readinessProbe"] = {**probe, "periodSeconds": 1}
     security = {"runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}}
     spec = {"restartPolicy": "Never", "securityContext": security, "containers": [container]}
     meta = {"name": name, "labels": {"app": name}}
@@ -86,11 +88,11 @@ def image(yard: Yard) -> str:
 def server(yard: Yard, image: str) -> Iterator[str]:
     """A Service with a pod that says hello."""
     name = f"hello-{uuid.uuid4().hex[:8]}"
-    yard.apply(pod(name, image, SERVE))
+    yard.apply(pod(name, image, SERVE, probe={"tcpSocket": {"port": 8000}}))
     ports_ = [{"port": 80, "targetPort": 8000}]
     spec = {"selector": {"app": name}, "ports": ports_}
     yard.apply({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec})
-    yard.kubectl("wait", "--for=condition=Ready", f"pod/{name}", "--timeout=60s")
+    yard.kubectl("wait", "--for=condition=Ready", f"pod/{name}", "--timeout=420s")
     yield name
     yard.kubectl("delete", "pod,service", name, "--grace-period=1", "--wait=false")
 
@@ -98,7 +100,7 @@ def server(yard: Yard, image: str) -> Iterator[str]:
 def test_pods_reach_services_by_name_and_the_api_server(yard: Yard, image: str, server: str):
     name = yard.apply(pod(f"client-{uuid.uuid4().hex[:8]}", image, LOOK.replace("NAME", server)))
     try:
-        yard.kubectl("wait", "--for=jsonpath={.status.phase}=Succeeded", f"pod/{name}", "--timeout=90s")
+        yard.kubectl("wait", "--for=jsonpath={.status.phase}=Succeeded", f"pod/{name}", "--timeout=420s")
         assert json.loads(yard.kubectl("logs", name)) == {
             "by name": "hello",
             "by short name": "hello",
@@ -115,12 +117,11 @@ def test_kubectl_exec_runs_a_command_in_a_pod(yard: Yard, server: str):
 def test_kubectl_port_forward_reaches_a_service(yard: Yard, server: str):
     import urllib.request
 
-    port = ports.free(1)[0]
-    command = [yard.kubectl_program, "--kubeconfig", yard.kubeconfig, "port-forward", f"service/{server}", f"{port}:80"]
+    command = [yard.kubectl_program, "--kubeconfig", yard.kubeconfig, "port-forward", f"service/{server}", ":80"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as forward:
         try:
-            assert "Forwarding from" in forward.stdout.readline()
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as answer:
+            port = re.match(r"Forwarding from 127\.0\.0\.1:(\d+) ", forward.stdout.readline())[1]
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=60) as answer:
                 assert answer.read() == b"hello"
         finally:
             forward.terminate()
@@ -143,12 +144,12 @@ def test_what_the_machine_sends_to_a_service_reaches_its_pods_and_to_a_pod_that_
         return done.stdout.strip()
 
     service = yard.get("service", server, "-n", "default")["spec"]["clusterIP"]
-    yard.wait("kube-proxy to know the service", lambda: knock(service, 80) == "open", seconds=10)
+    yard.wait("kube-proxy to know the service", lambda: knock(service, 80) == "open")
     gone = f"gone-{uuid.uuid4().hex[:8]}"
     yard.apply(pod(gone, image, SERVE))
-    yard.kubectl("wait", "--for=condition=Ready", f"pod/{gone}", "--timeout=60s")
+    yard.kubectl("wait", "--for=condition=Ready", f"pod/{gone}", "--timeout=420s")
     address = yard.get("pod", gone, "-n", "default")["status"]["podIP"]
-    yard.wait("the pod to serve", lambda: knock(address, 8000) == "open", seconds=10)
+    yard.wait("the pod to serve", lambda: knock(address, 8000) == "open")
     yard.kubectl("delete", "pod", gone, "--grace-period=1")
     assert knock(address, 8000) == "refused"
     assert yard.kubectl("exec", server, "--", "python3", "-c", KNOCK, address, "8000") == "refused\n"

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.e2e
 
 def check(yard: Yard, files, name: str, model: str) -> None:
     """Assert that a run completed, with one Job, one pod and one version that is whole."""
-    run = yard.wait_for_end(name, seconds=300)
+    run = yard.wait_for_end(name)
     assert run["status"]["phase"] == "Completed", run["status"]
     assert len(yard.items("jobs", "-l", f"trainyard.dev/training-job={name}")) == 1
     assert len(yard.items("pods", "-l", f"trainyard.dev/training-job={name}")) == 1
@@ -38,7 +38,7 @@ def test_an_operator_killed_again_and_again_finishes_every_run_once(yard: Yard, 
         if seconds in {0, 5, 14}:
             kill_operator(yard)
             yard.kubectl(
-                "rollout", "status", "deployment", "trainyard-operator", "-n", "trainyard-system", "--timeout=120s"
+                "rollout", "status", "deployment", "trainyard-operator", "-n", "trainyard-system", "--timeout=420s"
             )
     for name in names:
         check(yard, files, name, model_name)
@@ -50,9 +50,10 @@ def test_an_operator_killed_again_and_again_finishes_every_run_once(yard: Yard, 
 def test_a_script_that_ends_while_the_operator_is_away_loses_nothing(yard: Yard, files):
     model_name = unique("away")
     wish = [{"name": model_name, "path": "outputs/model.bin"}]
-    name = yard.apply(training_job(scripts.sleeping(5), models=wish))
+    name = yard.apply(training_job(scripts.UNTIL_TOLD, models=wish))
     yard.wait_for_phase(name, "Running")
     with yard.scaled_down("trainyard-operator"):
+        yard.tell(name)
         (pod,) = yard.items("pods", "-l", f"trainyard.dev/training-job={name}")
         # The runner must be past the script's end and still be waiting for somebody to save to.
         time.sleep(30)
@@ -63,10 +64,11 @@ def test_a_script_that_ends_while_the_operator_is_away_loses_nothing(yard: Yard,
 def test_outputs_wait_for_an_object_store_that_is_away(yard: Yard):
     model_name = unique("storeless")
     wish = [{"name": model_name, "path": "outputs/model.bin"}]
-    name = yard.apply(training_job(scripts.sleeping(5), models=wish))
+    name = yard.apply(training_job(scripts.UNTIL_TOLD, models=wish))
     yard.wait_for_phase(name, "Running")
     with yard.scaled_down("trainyard-store"):
-        run = yard.wait_for_phase(name, "Finalizing", seconds=60)
+        yard.tell(name)
+        run = yard.wait_for_phase(name, "Finalizing")
         assert "outputs" not in run["status"]
         time.sleep(20)
         assert yard.run(name)["status"]["phase"] == "Finalizing"

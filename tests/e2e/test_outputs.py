@@ -25,7 +25,7 @@ SCRIPTS = {
 def runs(yard: Yard):
     """Start one run per script and return them when all have ended."""
     names = {key: yard.apply(training_job(script)) for key, script in SCRIPTS.items()}
-    ended = {key: yard.wait_for_end(name, seconds=420) for key, name in names.items()}
+    ended = {key: yard.wait_for_end(name) for key, name in names.items()}
     for key, run in ended.items():
         assert run["status"]["phase"] == "Completed", (key, run["status"])
     return ended

@@ -18,7 +18,9 @@ from devcluster import sizes
 from devcluster.cgroups import Cgroup
 from devcluster.machine import Machine
 from devcluster.names import Names
+from devcluster.pool.joining import UNINITIALIZED, UNREGISTERED
 from tests.e2e.conftest import devcluster
+from tests.e2e.scripts import TOLD
 from tests.e2e.yard import SYSTEM, Json, Yard
 
 if TYPE_CHECKING:
@@ -28,6 +30,13 @@ pytestmark = pytest.mark.e2e
 
 LABEL = "trainyard.dev/test-pool"
 ORDER = "trainyard.dev/pool-agent"
+SAYS_WHEN = f"""
+import os, sklearn, time
+print("ready")
+while not os.path.exists("{TOLD}"):
+    time.sleep(0.1)
+print("done")
+"""
 
 
 class Pool:
@@ -128,7 +137,7 @@ class Pool:
             if name.startswith(self.name):
                 self.yard.kubectl("delete", "job", name, "-n", "default", "--wait=false")
         self.yard.kubectl("delete", "nodepool", self.name, "--wait=false")
-        self.yard.wait("the pool to be empty", self.empty, seconds=120)
+        self.yard.wait("the pool to be empty", self.empty)
 
 
 @pytest.fixture
@@ -156,17 +165,25 @@ def machine_of(cluster: layout.Yard) -> Machine:
     return Machine(yard=cluster, names=Names.of(cluster.checkout))
 
 
+def about(pid: int, file: str) -> str:
+    """Return what the kernel says of a process; nothing once it is gone."""
+    try:
+        return Path("/proc", str(pid), file).read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 def kubelets(cluster: layout.Yard, machine: str) -> set[int]:
     """Return the process ids of a machine's kubelet."""
     processes = Cgroup(f"{Names.of(cluster.checkout).cgroup}/{machine}").processes()
-    return {pid for pid in processes if Path("/proc", str(pid), "comm").read_text() == "kubelet\n"}
+    return {pid for pid in processes if about(pid, "comm") == "kubelet\n"}
 
 
 def pid_of(cluster: layout.Yard, program: str) -> int:
     """Return the process id of a program of the cluster's machine as this process sees it."""
     inside = machine_of(cluster).programs()[program].pid
     for pid in Cgroup(Names.of(cluster.checkout).cgroup).processes():
-        numbers = re.search(r"^NSpid:(.*)$", Path("/proc", str(pid), "status").read_text(), re.MULTILINE)
+        numbers = re.search(r"^NSpid:(.*)$", about(pid, "status"), re.MULTILINE)
         if numbers and numbers[1].split()[1:] == [str(inside)]:
             return pid
     raise AssertionError(f"{program} does not run")
@@ -183,41 +200,69 @@ def leftovers(cluster: layout.Yard) -> list[str]:
 
 def test_a_pool_grows_for_a_pod_and_is_empty_again(pool: Pool, yard: Yard, cluster: layout.Yard):
     assert pool.empty()
-    job = pool.job("import sklearn, time; print('ready', flush=True); time.sleep(3); print('done')")
+    job = pool.job(SAYS_WHEN)
     node = yard.wait("a Node", pool.nodes)[0]["metadata"]["name"]
     pool.say("Node object")
-    yard.kubectl("wait", f"node/{node}", "--for=condition=Ready", "--timeout=90s")
+    yard.kubectl("wait", f"node/{node}", "--for=condition=Ready", "--timeout=420s")
     pool.say("Node Ready")
     pod = pool.running(job)["metadata"]["name"]
     pool.say("pod running")
-    assert yard.kubectl("exec", "-n", "default", pod, "--", "echo", "from within").strip() == "from within"
-    yard.kubectl("wait", f"job/{job}", "-n", "default", "--for=condition=Complete", "--timeout=60s")
+    offered = yard.get("node", node)["status"]["allocatable"]
+    command = f"echo from within && touch {TOLD}"
+    assert yard.kubectl("exec", "-n", "default", pod, "--", "sh", "-c", command).strip() == "from within"
+    yard.kubectl("wait", f"job/{job}", "-n", "default", "--for=condition=Complete", "--timeout=420s")
     pool.say("pod succeeded")
     assert yard.kubectl("logs", "-n", "default", pod).split() == ["ready", "done"]
-    offered = yard.get("node", node)["status"]["allocatable"]
     small = next(size for size in sizes.read() if size.name == "SMALL")
     # Karpenter counts with 100m and 10Mi for the kubelet.
     assert round(sizes.quantity(offered["cpu"]) * 1000) == small.millicores - 100
     assert sizes.quantity(offered["memory"]) == small.memory_bytes - 10 * 2**20
     yard.wait("the pool to be empty", pool.empty)
     pool.say("no Node, no NodeClaim")
-    yard.wait("nothing of the machine to be left", lambda: not leftovers(cluster), seconds=20)
+    yard.wait("nothing of the machine to be left", lambda: not leftovers(cluster))
     pool.say("no process, cgroup or folder")
+
+
+def test_a_pod_comes_to_a_new_node_when_karpenters_taint_has_been_gone_for_a_while(pool: Pool, yard: Yard):
+    both, ours = {UNREGISTERED, UNINITIALIZED}, {UNINITIALIZED}
+    since = json.loads(yard.kubectl("get", "--raw", "/api/v1/nodes"))["metadata"]["resourceVersion"]
+    job = pool.job("print('here')")
+    yard.kubectl("wait", f"job/{job}", "-n", "default", "--for=condition=Complete", "--timeout=420s")
+
+    def happened(path: str, selector: str) -> list[Json]:
+        query = f"labelSelector={selector}&watch=true&resourceVersion={since}&timeoutSeconds=2"
+        return [json.loads(line)["object"] for line in yard.kubectl("get", "--raw", f"{path}?{query}").splitlines()]
+
+    def to_node() -> list[tuple[int, set[str]]] | None:
+        found: list[tuple[int, set[str]]] = []
+        for node in happened("/api/v1/nodes", f"karpenter.sh/nodepool={pool.name}"):
+            taints = {taint["key"] for taint in node["spec"].get("taints", [])} & both
+            if not found or found[-1][1] != taints:
+                found.append((int(node["metadata"]["resourceVersion"]), taints))
+        return found if found and not found[-1][1] else None
+
+    def bound() -> list[int]:
+        pods = happened("/api/v1/namespaces/default/pods", f"job-name={job}")
+        return [int(pod["metadata"]["resourceVersion"]) for pod in pods if pod["spec"].get("nodeName")]
+
+    story = yard.wait("what happened to the Node", to_node)
+    assert [taints for _, taints in story] == [both, ours, set()]
+    assert yard.wait("what happened to the pod", bound)[0] > story[-1][0]
 
 
 def test_a_machine_that_dies_is_gone_at_once_and_its_objects_soon_after(
     pool: Pool, yard: Yard, cluster: layout.Yard, configure
 ):
-    configure(removalSeconds="3")
+    configure(removalSeconds="15")
     job = pool.job("import time; time.sleep(600)")
     node = pool.running(job)["spec"]["nodeName"]
     pool.say("pod running")
     pool.order(node, "die")
-    yard.wait("the machine to end", lambda: not machines(cluster), seconds=10)
+    yard.wait("the machine to end", lambda: not machines(cluster))
     pool.say("machine dead")
     assert node in [found["metadata"]["name"] for found in pool.nodes()]
     yard.kubectl("delete", "job", job, "-n", "default", "--wait=false")
-    yard.wait("its objects to go", pool.empty, seconds=20)
+    yard.wait("its objects to go", pool.empty)
     pool.say("no Node, no NodeClaim")
 
 
@@ -231,7 +276,7 @@ def test_a_machine_that_does_not_boot_leaves_its_node_not_ready(
     assert "timed out" in waited
     assert machines(cluster) == []
     configure(bootDelaySeconds="1")
-    yard.kubectl("wait", f"job/{job}", "--for=condition=Complete", "--timeout=60s")
+    yard.kubectl("wait", f"job/{job}", "--for=condition=Complete", "--timeout=420s")
     pool.say("pod succeeded")
 
 
@@ -242,7 +287,7 @@ def test_machines_survive_their_agent_and_kubelets_are_started_again(pool: Pool,
     os.kill(*kubelets(cluster, machine), signal.SIGKILL)
     os.kill(pid_of(cluster, "pool-agent"), signal.SIGKILL)
     before = machine_of(cluster).programs()[machine].pid
-    yard.wait("another kubelet", lambda: kubelets(cluster, machine), seconds=10)
+    yard.wait("another kubelet", lambda: kubelets(cluster, machine))
     assert devcluster("up") == 0
     pool.say("another agent")
     assert machine_of(cluster).programs()[machine].pid == before
@@ -251,7 +296,7 @@ def test_machines_survive_their_agent_and_kubelets_are_started_again(pool: Pool,
     yard.kubectl("delete", "job", job, "--wait=false")
     yard.kubectl("delete", "nodes", "-l", f"karpenter.sh/nodepool={pool.name}")
     assert devcluster("up") == 0
-    yard.wait("what the agent missed to be cleaned up", lambda: not leftovers(cluster), seconds=20)
+    yard.wait("what the agent missed to be cleaned up", lambda: not leftovers(cluster))
     pool.say("nothing left")
 
 
@@ -265,11 +310,11 @@ def test_a_reclaimed_machine_is_drained_after_its_notice(pool: Pool, yard: Yard,
     def taints() -> str:
         return json.dumps(yard.get("node", node)["spec"].get("taints"))
 
-    yard.wait("the notice", lambda: "spot-itn" in taints(), seconds=10)
+    yard.wait("the notice", lambda: "spot-itn" in taints())
     pool.say("notice")
     yard.wait("the drain", lambda: first["metadata"]["uid"] not in [p["metadata"]["uid"] for p in pool.pods(job)])
     pool.say("drained")
-    yard.wait("the Node to go", lambda: node not in [n["metadata"]["name"] for n in pool.nodes()], seconds=60)
+    yard.wait("the Node to go", lambda: node not in [n["metadata"]["name"] for n in pool.nodes()])
     pool.say("Node gone")
 
 
@@ -281,10 +326,10 @@ def test_a_provider_without_capacity_says_so_and_recovers(pool: Pool, yard: Yard
         lambda: '"trainyard.dev/pool-agent-stockout":"true"' in yard.kubectl("get", *annotations),
     )
     job = pool.job("print('at last')")
-    refused = yard.wait("the provider's words", lambda: pool.events("InsufficientCapacityError"), seconds=60)
+    refused = yard.wait("the provider's words", lambda: pool.events("InsufficientCapacityError"))
     pool.say(refused[0]["message"])
     assert "insufficient-capacity" in refused[0]["message"]
     assert pool.nodes() == []
     configure()
-    yard.kubectl("wait", f"job/{job}", "-n", "default", "--for=condition=Complete", "--timeout=90s")
+    yard.kubectl("wait", f"job/{job}", "-n", "default", "--for=condition=Complete", "--timeout=420s")
     pool.say("pod succeeded")

@@ -20,8 +20,8 @@ DEFAULT_RESOURCES = {"selfsubjectaccessreviews", "selfsubjectrulesreviews"}
 KUEUE = "kueue.x-k8s.io"
 
 
-def used(log: Path) -> set[tuple[str, str, str]]:
-    """Return the (group, resource, verb) triples of the operator's requests, whatever was answered."""
+def used(log: Path, *, user: str = OPERATOR) -> set[tuple[str, str, str]]:
+    """Return the (group, resource, verb) triples of a user's requests, whatever was answered."""
     triples = set()
     for line in log.read_text().splitlines():
         try:
@@ -29,7 +29,7 @@ def used(log: Path) -> set[tuple[str, str, str]]:
         except ValueError:
             continue  # the last line may be half written
         reference = event.get("objectRef")
-        if event["user"]["username"] != OPERATOR or not reference or "resource" not in reference:
+        if event["user"]["username"] != user or not reference or "resource" not in reference:
             continue
         resource = "/".join(filter(None, [reference["resource"], reference.get("subresource")]))
         triples.add((reference.get("apiGroup", ""), resource, event["verb"]))
@@ -96,4 +96,4 @@ def a_whole_run(yard: Yard, configure):
     gone = json.dumps({"spec": {"deletionPolicy": "Delete", "ttlSecondsAfterFinished": 0}})
     yard.kubectl("patch", "tj", name, "--type=merge", "-p", gone)
     yard.wait("the run to go", lambda: name not in yard.kubectl("get", "tj", "-o", "name"))
-    yard.kubectl("delete", "cc", "rights", "--timeout=120s")
+    yard.kubectl("delete", "cc", "rights", "--timeout=420s")

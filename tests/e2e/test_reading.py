@@ -19,7 +19,7 @@ MODEL, LATER = unique("readable"), unique("later")
 def run(yard: Yard):
     wish = [{"name": MODEL, "path": "outputs/model.bin", "tags": {"kind": "test"}}]
     name = yard.apply(training_job(scripts.FINE, models=wish))
-    yard.kubectl("wait", "--for=condition=Complete", f"tj/{name}", "--timeout=180s")
+    yard.kubectl("wait", "--for=condition=Complete", f"tj/{name}", "--timeout=420s")
     return yard.run(name)
 
 
@@ -36,7 +36,9 @@ def test_the_wide_table_adds_reason_experiment_node_and_duration(yard: Yard, run
 
 
 def test_events_tell_the_story_once(yard: Yard, run):
-    events = yard.events(run["metadata"]["name"])
+    name = run["metadata"]["name"]
+    for reason in ("Started", "ModelRegistered", "Completed"):
+        events = yard.wait_for_events(name, reason)
     assert sorted(event["reason"] for event in events) == ["Completed", "ModelRegistered", "Started"]
     assert {event.get("count", 1) for event in events} == {1}
 

@@ -125,7 +125,7 @@ def test_the_example_serves_a_registered_model_and_nobody_without_the_role_gets_
         "nothing_of_this_name", "M"
     ).replace(object_name("nothing_of_this_name"), "O")
 
-    yard.kubectl("rollout", "status", "deployment/digits", "-n", here, "--timeout=180s")
+    yard.kubectl("rollout", "status", "deployment/digits", "-n", here, "--timeout=420s")
     fetched = yard.kubectl("logs", "deployment/digits", "-n", here, "-c", "fetch")
     (version,) = yard.get("rmodel", object_name(MODEL), "-n", here)["status"]["versions"]
     assert f"{MODEL}:1 of namespace {here} is in /models/current: 1 file" in fetched
@@ -135,9 +135,13 @@ def test_the_example_serves_a_registered_model_and_nobody_without_the_role_gets_
         "body = json.dumps({'instances': [[0, 1, 0, 0], [0, 0, 1, 0]]}).encode(); "
         "print(r.urlopen(r.Request('http://digits/predict', data=body), timeout=30).read().decode())"
     )
-    answer = yard.kubectl(
-        "exec", "deployment/digits", "-n", here, "-c", "server", "--", "python3", "-I", "-S", "-c", asks
-    )
-    assert json.loads(answer) == {"model": f"{MODEL}:1", "predictions": [1, 2]}
+    command = ("exec", "deployment/digits", "-n", here, "-c", "server", "--", "python3", "-I", "-S", "-c", asks)
+
+    def answer() -> Json | None:
+        said = yard.kubectl(*command, check=False)
+        return json.loads(said) if said.startswith("{") else None
+
+    # A moment after the Deployment is available every node knows where its Service leads.
+    assert yard.wait("the Service to answer", answer) == {"model": f"{MODEL}:1", "predictions": [1, 2]}
     beside = yard.kubectl("exec", "deployment/digits", "-n", here, "-c", "server", "--", "ls", "/models")
     assert beside.split() == ["current", "current.manifest.json", "current.sig"]

@@ -99,7 +99,7 @@ def packaged(yard: Yard, files: Bucket, server: GitServer) -> dict[str, Json]:
     }
     jobs["rerun"] = training_job(rerunOf=jobs["git"]["metadata"]["name"])
     names = {about: yard.apply(job) for about, job in jobs.items()}
-    return {about: yard.wait_for_end(name, seconds=300) for about, name in names.items()}
+    return {about: yard.wait_for_end(name) for about, name in names.items()}
 
 
 PACKAGED = ["archive", "same archive", "other archive", "git", "rerun"]
@@ -179,7 +179,7 @@ def ended(yard: Yard, files: Bucket, server: GitServer) -> dict[str, Json]:
     jobs["rerun"] = training_job(rerunOf=jobs["git"]["metadata"]["name"], experiment="again")
     jobs["rerun of the rerun"] = training_job(rerunOf=jobs["rerun"]["metadata"]["name"])
     names = {about: yard.apply(job) for about, job in reversed(jobs.items())}
-    return {about: yard.wait_for_end(name, seconds=300) for about, name in names.items()}
+    return {about: yard.wait_for_end(name) for about, name in names.items()}
 
 
 def said(files: Bucket, run: Json) -> Json:

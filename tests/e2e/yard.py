@@ -18,10 +18,13 @@ from urllib.parse import urlsplit
 
 import psutil
 
+from tests.e2e.scripts import TOLD
+
 Json = dict[str, Any]
 
 SYSTEM = "trainyard-system"
-SECONDS = 180.0
+# As long as a computer that is slow and busy may take: whoever sees what he waits for goes on at once.
+SECONDS = 420.0
 # kubectl's own watch would be one process per wait; asking twice a second costs the cluster nothing.
 POLL_SECONDS = 0.5
 
@@ -110,6 +113,15 @@ class Yard:
         events = self.items("events", "-n", namespace, "--field-selector", f"involvedObject.name={name}")
         return sorted(events, key=lambda event: event["metadata"]["creationTimestamp"])
 
+    def wait_for_events(self, name: str, reason: str, *, namespace: str = "default") -> list[Json]:
+        """Return the Events about an object once there is one of `reason`: they come after what they speak of."""
+
+        def there() -> list[Json] | None:
+            events = self.events(name, namespace=namespace)
+            return events if reason in {event["reason"] for event in events} else None
+
+        return self.wait(f"an Event {reason} about {name}", there)
+
     def host_address(self) -> str:
         """Return the address of this machine that pods reach it by."""
         server = self.kubectl("config", "view", "--minify", "-o", "jsonpath={.clusters[0].cluster.server}")
@@ -123,6 +135,11 @@ class Yard:
         pod = self.get("deployment", "trainyard-operator", "-n", SYSTEM)["spec"]["template"]["spec"]
         operator = next(container for container in pod["containers"] if container["name"] == "operator")
         return next(entry["value"] for entry in operator["env"] if entry["name"] == "TRAINYARD_TRAINER_IMAGE")
+
+    def tell(self, name: str) -> None:
+        """Have a run of `scripts.UNTIL_TOLD` know that it is enough; nothing else is needed for that."""
+        command = ("-c", "train", "--", "touch", TOLD)
+        self.kubectl("exec", self.run(name)["status"]["podName"], *command)
 
     def operator_pod(self) -> str:
         """Return the name of the pod that leads, as soon as one does."""
@@ -142,7 +159,7 @@ class Yard:
             yield
         finally:
             self.kubectl("scale", "deployment", deployment, "-n", SYSTEM, "--replicas=1")
-            self.kubectl("rollout", "status", "deployment", deployment, "-n", SYSTEM, "--timeout=120s")
+            self.kubectl("rollout", "status", "deployment", deployment, "-n", SYSTEM, "--timeout=420s")
 
 
 def unique(name: str) -> str:
@@ -207,8 +224,8 @@ def kill_operator(yard: Yard) -> None:
             continue
         try:
             ours = uid in Path(f"/proc/{process.pid}/cgroup").read_text(encoding="ascii")
-        except FileNotFoundError:
+            if ours:
+                os.kill(process.pid, signal.SIGKILL)
+        except (FileNotFoundError, ProcessLookupError):
             continue
-        if ours:
-            os.kill(process.pid, signal.SIGKILL)
     yard.kubectl("delete", "pod", name, "-n", SYSTEM, "--grace-period=0", "--force", "--wait=false")

@@ -152,7 +152,7 @@ def yard(control_planes, repository, versitygw, tmp_path):
             for definition in definitions(repository, world):
                 if definition["metadata"]["name"] not in known:
                     await api.create(DEFINITION, definition)
-            control_plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd", "--all")
+            control_plane.kubectl("wait", "--for=condition=Established", "--timeout=120s", "crd", "--all")
             if not control_plane.kubectl("get", "namespace", "trainyard-system", "--ignore-not-found"):
                 control_plane.kubectl("create", "namespace", "trainyard-system")
             async with OperatorProcess(kubeconfig=control_plane.kubeconfig, log=log, objects=versitygw) as operator:

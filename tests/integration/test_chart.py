@@ -223,9 +223,10 @@ def test_the_clusters_own_roles_reach_trainyards_kinds(cluster, role, verb, expe
     }
     cluster.kubectl("apply", "--filename=-", text=json.dumps(binding))
 
-    def reached():
-        return cluster.may(f"jane-{role}", ("get", "trainyard.dev/trainingjobs", "default")) == [True]
+    wishes = [(wish, "trainyard.dev/trainingjobs", "default") for wish in ("get", verb)]
 
-    # Roles are joined by a controller, some moments after the chart is installed.
+    def reached():
+        return cluster.may(f"jane-{role}", *wishes) == [True, expected]
+
+    # Roles are joined by a controller, some moments after the chart is installed, and not all of them at once.
     wait_for(reached, what=f"trainingjobs in role {role}", timeout=60)
-    assert cluster.may(f"jane-{role}", (verb, "trainyard.dev/trainingjobs", "default")) == [expected]

@@ -23,7 +23,7 @@ def cluster(tmp_path, repository):
     with ControlPlane(home=tmp_path / "cluster") as running:
         crds = repository / "crds"
         running.kubectl("apply", "--server-side", "-f", str(crds))
-        running.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(crds))
+        running.kubectl("wait", "--for=condition=Established", "--timeout=120s", "-f", str(crds))
         running.kubectl("create", "namespace", "trainyard-system")
         yield running
 

@@ -16,6 +16,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from yarl import URL
 
+from tests.support.accounts import await_right, user_of
 from trainyard.contract import MODEL_MANIFEST_SCHEMA, TOKEN_AUDIENCE, canonical_json
 from trainyard.transfer import GatewayClient, GatewayRefused
 from trainyard_operator.api.names import (
@@ -70,12 +71,12 @@ class Board:
 
 
 class Seconds:
-    """A clock that can be turned on."""
+    """A clock that stands still until it is turned on."""
 
     ahead = 0.0
 
     def __call__(self) -> float:
-        return time.monotonic() + self.ahead
+        return self.ahead
 
 
 @dataclass
@@ -451,6 +452,8 @@ async def allow(yard: Yard, name: str, *, account: str, namespace: str) -> None:
     subject = {"kind": "ServiceAccount", "name": account, "namespace": namespace}
     reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": f"read-{name}"}
     await yard.create(ROLE_BINDING, f"read-{name}", subjects=[subject], roleRef=reference)
+    user = user_of(namespace, account)
+    await asyncio.to_thread(await_right, yard.control_plane, yard.namespace, user=user, rule=rule)
 
 
 async def test_a_model_is_read_by_whom_rbac_lets_get_it_and_by_nobody_else(yard):

@@ -64,7 +64,7 @@ def connect(machine: Machine, names: Names) -> None:
 def test_nothing_is_left_of_a_machine_that_is_taken_down(machine: Machine, yard: Yard, names: Names):
     connect(machine, names)
     machine.ensure(Component(name="p", argv=PARENT))
-    wait_for(lambda: len(machine.cgroup.processes()) >= 6, what="the program's descendants", timeout=10)
+    wait_for(lambda: len(machine.cgroup.processes()) >= 6, what="the program's descendants", timeout=60)
     assert traces(yard, names) != []
     processes = machine.cgroup.processes()
     machine.destroy()
@@ -78,7 +78,7 @@ def test_a_machine_that_was_killed_takes_its_programs_along_and_another_one_star
     connect(machine, names)
     machine.ensure(Component(name="p", argv=PARENT))
     os.kill(machine.pid, signal.SIGKILL)
-    wait_for(lambda: not machine.cgroup.processes(), what="its programs to die too", timeout=10)
+    wait_for(lambda: not machine.cgroup.processes(), what="its programs to die too", timeout=60)
     assert machine.pid is None
     machine.destroy()
     machine.create()
@@ -106,7 +106,7 @@ def test_a_program_is_started_again_only_if_it_would_run_otherwise(machine: Mach
 def test_a_program_that_ended_can_be_forgotten_and_a_running_one_can_not(machine: Machine):
     machine.ensure(Component(name="short", argv=("true",)))
     machine.ensure(Component(name="long", argv=("sleep", "600")))
-    wait_for(lambda: machine.programs()["short"].status == 0, what="a program's end", timeout=10)
+    wait_for(lambda: machine.programs()["short"].status == 0, what="a program's end", timeout=60)
     machine.forget("short")
     machine.forget("short")
     with pytest.raises(DevclusterError, match="long is running"):

@@ -15,6 +15,7 @@ from functools import partial
 import pytest
 
 from tests.perf.process import OperatorProcess
+from tests.support.fault_proxy import FaultProxy, Hold
 from tests.support.mortal import Killed, Lifetime, live
 from trainyard_operator.api.names import EVENT, REGISTERED_MODEL, TRAINING_JOB, Kind, object_name
 from trainyard_operator.domain.conditions import timestamp
@@ -35,7 +36,8 @@ from trainyard_operator.storage.model_survey import look_beyond
 from trainyard_operator.storage.store import S3Store
 
 NAMESPACE = Kind(group="", version="v1", plural="namespaces", kind="Namespace", namespaced=False)
-SECONDS = 60.0
+# Long enough for a machine that does other things as well.
+SECONDS = 180.0
 STEPS = 12
 
 numbers = itertools.count()
@@ -97,9 +99,16 @@ class Yard:
         with ThreadPoolExecutor(16) as threads:
             list(threads.map(lambda key: client.put_object(Bucket=self.bucket, Key=key, Body=b"x", **how), keys))
 
-    def operator(self, tmp_path):
+    def retain(self, key, until):
+        """Have an object retained for another time, as only the bucket's owner may."""
+        retention = {"Mode": "GOVERNANCE", "RetainUntilDate": until}
+        self.versitygw.client().put_object_retention(
+            Bucket=self.bucket, Key=key, Retention=retention, BypassGovernanceRetention=True
+        )
+
+    def operator(self, tmp_path, *, objects=None):
         return OperatorProcess(
-            kubeconfig=self.control_plane.kubeconfig, log=tmp_path / "operator.log", objects=self.versitygw
+            kubeconfig=self.control_plane.kubeconfig, log=tmp_path / "operator.log", objects=objects or self.versitygw
         )
 
     def executor(self):
@@ -175,15 +184,23 @@ async def test_a_version_of_2500_objects_goes_completely_also_after_a_kill_and_n
     for number in range(2500):
         (folder / f"part-{number:05}").write_bytes(b"x")
     await yard.model(version(1, uri="s3://b/", files=2500, bytes=2500), version(2), version(10))
-    async with yard.operator(tmp_path) as operator:
+    files, hold = f"{yard.root}1/".encode(), Hold()
+
+    def deletes(request):
+        return request.method == "POST" and files in request.body
+
+    async with (
+        FaultProxy(yard.versitygw) as proxy,
+        yard.operator(tmp_path, objects=proxy) as operator,
+    ):
         yard.control_plane.kubectl(
             "patch", "rmodel", object_name("m"), "-n", yard.namespace, "--type=merge",
             "--field-manager=pull-request", "-p", '{"spec":{"delete":[1]}}',
         )  # fmt: skip
-        async with asyncio.timeout(SECONDS):
-            while len(os.listdir(folder)) == 2500:  # noqa: ASYNC110, PTH208 - the fastest look at how far it is
-                await asyncio.sleep(0.001)
-        await operator.end(signal.SIGKILL)
+        with proxy.breaking(deletes, hold):
+            await asyncio.wait_for(hold.holds.wait(), SECONDS)
+            await operator.end(signal.SIGKILL)
+        hold.release()
     left = len(await yard.keys("1/"))
     assert 0 < left < 2500
     async with yard.operator(tmp_path):
@@ -290,7 +307,7 @@ async def test_the_rule_reaches_versions_in_the_archive(yard):
 
 
 async def test_a_version_that_the_bucket_retains_stays_as_it_was_until_it_may_go(locked):
-    until = datetime.now(UTC) + timedelta(seconds=6)
+    until = datetime.now(UTC) + timedelta(hours=1)
     locked.fill(f"{locked.root}1/a")
     locked.fill(f"{locked.root}1/b", ObjectLockMode="GOVERNANCE", ObjectLockRetainUntilDate=until)
     await locked.model(version(1), version(2), delete=[1])
@@ -301,6 +318,8 @@ async def test_a_version_that_the_bucket_retains_stays_as_it_was_until_it_may_go
     assert condition["reason"] == "VersionRetained"
     assert f"retained until {timestamp(until)}" in condition["message"]
     assert await locked.keys() == ["1/a", "1/b"]
+    until = datetime.now(UTC) + timedelta(seconds=1)
+    locked.retain(f"{locked.root}1/b", until)
     await asyncio.sleep((until - datetime.now(UTC)).total_seconds() + 1)
     await locked.settle()
     status = await locked.status()

@@ -33,7 +33,8 @@ from trainyard_operator.runtime.store import Store
 from trainyard_operator.runtime.watched import PLANNED, WATCHED, Watched
 
 NAMESPACE = Kind(group="", version="v1", plural="namespaces", kind="Namespace", namespaced=False)
-SECONDS = 30.0
+# Long enough for a machine that does other things as well.
+SECONDS = 120.0
 
 numbers = itertools.count()
 
