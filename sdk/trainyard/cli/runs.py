@@ -66,16 +66,17 @@ def show(session: Session, run: str, output: str) -> None:
     from trainyard.cli.describe import run_text
     from trainyard.errors import TrainyardError
     from trainyard.remote import runs
-    from trainyard.remote.files import names_of
+    from trainyard.remote.files import files_of, names_of
+    from trainyard.remote.view import has_begun
 
     job = _job(runs.find(workspace, run))
     if output != "text":
         print_object(job, output)
         return
     files: Mapping[str, Any] | str = {}
-    if "jobName" in (job.get("status") or {}):
+    if has_begun(job):
         try:
-            found = runs.files_of(workspace, job).listed()
+            found = files_of(workspace, job).listed()
             files = {path: found[path] for path in names_of(found)}
         except TrainyardError as error:
             files = str(error)
@@ -122,10 +123,11 @@ def metrics(session: Session, run: str, history: bool, output: str) -> None:
     """Print what a run has logged."""
     workspace = session.workspace()
     from trainyard.remote import runs
+    from trainyard.remote.files import files_of
 
     found = runs.find(workspace, run)
     if history:
-        entries = runs.files_of(workspace, _job(found)).entries()
+        entries = files_of(workspace, _job(found)).entries()
         if output == "json":
             say(dumped(_finite(entries), "json"))
         else:
@@ -146,10 +148,11 @@ def files(session: Session, run: str, output: str) -> None:
     """List the files that a run has saved: its log and its outputs."""
     workspace = session.workspace()
     from trainyard.remote import runs
-    from trainyard.remote.files import names_of
+    from trainyard.remote.files import files_of, names_of
+    from trainyard.remote.view import has_begun
 
     job = _job(runs.find(workspace, run))
-    found = runs.files_of(workspace, job).listed() if "jobName" in (job.get("status") or {}) else {}
+    found = files_of(workspace, job).listed() if has_begun(job) else {}
     names = names_of(found)
     if output == "name":
         say(names)
@@ -172,11 +175,11 @@ def download(session: Session, run: str, paths: Sequence[str], folder: Path) -> 
     """Download files of a run: those at PATHS, those below them, or all."""
     from trainyard.errors import NotFound
     from trainyard.remote import runs
-    from trainyard.remote.files import names_of
+    from trainyard.remote.files import files_of, names_of
     from trainyard.remote.view import near
 
     workspace = session.workspace()
-    saved = runs.files_of(workspace, _job(runs.find(workspace, run)))
+    saved = files_of(workspace, _job(runs.find(workspace, run)))
     names = names_of(saved.listed())
     for path in paths or ("",):
         below = path.rstrip("/") + "/" if path else ""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from trainyard.contract import LOG_PARTS, METRICS_HISTORY, OUTPUTS, TRAIN_LOG, FileGrant, attempt_folder
 from trainyard.errors import ConfigError, NotFound
@@ -16,7 +16,16 @@ from trainyard.remote.gateway import Gateway
 from trainyard.remote.view import near
 from trainyard.uploads import in_parallel
 
+if TYPE_CHECKING:
+    from trainyard.remote.workspace import Workspace
+
 LOGS: Final = "logs/"
+
+
+def files_of(workspace: Workspace, job: Mapping[str, Any]) -> RunFiles:
+    """Return the files that the latest attempt of a run has saved."""
+    attempt = (job.get("status") or {}).get("attempt", 1)
+    return RunFiles(workspace.gateway, uid=str(job["metadata"]["uid"]), attempt=attempt)
 
 
 class RunFiles:

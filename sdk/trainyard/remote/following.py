@@ -28,8 +28,63 @@ LAST_LINES_SECONDS: Final = 10.0
 SILENCE_SECONDS: Final = 24 * 3600.0
 
 
+class PodThread:
+    """Reads the log of a run's newest pod in a thread of its own, over lost connections.
+
+    Parameters
+    ----------
+    read
+        Reads the log of the named pod until its container or the connection ends. It is called again until the pod
+        has ended, so it has to skip what it knows.
+    name
+        What the thread is called.
+    """
+
+    def __init__(self, read: Callable[[str], None], *, name: str) -> None:
+        self._read = read
+        self._name = name
+        self._over = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.stopped = False
+
+    def begin(self, pod: str) -> None:
+        """Begin with the log of `pod`."""
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._keep_reading, args=(pod, self._over), name=self._name, daemon=True)
+        self._thread.start()
+
+    def finish(self) -> None:
+        """Wait, for a while, for the last lines of a pod that has ended."""
+        if self._thread is not None:
+            self._over.set()
+            self._thread.join(timeout=LAST_LINES_SECONDS)
+            self._thread = None
+
+    def stop(self) -> None:
+        """Do not begin to read again."""
+        self.stopped = True
+        self._over.set()
+
+    def _keep_reading(self, pod: str, over: threading.Event) -> None:
+        failures = 0
+        while not self.stopped:
+            ended = over.is_set()
+            try:
+                self._read(pod)
+            except Unreachable:
+                failures += ended
+                if 0 < failures < LAST_TRIES:
+                    time.sleep(RECONNECT_SECONDS)
+                    continue
+            except TrainyardError:
+                pass  # The container has not started, and perhaps never will.
+            if ended:
+                return
+            over.wait(RECONNECT_SECONDS)
+
+
 class LogFollower:
-    """Gives the log of the run's newest pod to `write`, each line once, over lost connections, in a thread of its own.
+    """Gives the log of the run's newest pod to `write`, each line once.
 
     Parameters
     ----------
@@ -43,8 +98,7 @@ class LogFollower:
         self._open_log = open_log
         self._write = write
         self._pod = ""
-        self._over = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._thread = PodThread(self._print, name="log")
         self.printed = 0
 
     def follow(self, pod: str) -> None:
@@ -52,37 +106,19 @@ class LogFollower:
         if pod == self._pod:
             return
         self.finish()
-        self._pod, self._over, self.printed = pod, threading.Event(), 0
-        self._thread = threading.Thread(target=self._print, args=(pod, self._over), daemon=True)
-        self._thread.start()
+        self._pod, self.printed = pod, 0
+        self._thread.begin(pod)
 
     def finish(self) -> None:
         """Wait, for a while, for the last lines of a pod that has ended."""
-        if self._thread is not None:
-            self._over.set()
-            self._thread.join(timeout=LAST_LINES_SECONDS)
-            self._thread = None
+        self._thread.finish()
 
-    def _print(self, pod: str, over: threading.Event) -> None:
-        failures = 0
-        while True:
-            ended = over.is_set()
-            try:
-                for number, line in enumerate(self._open_log(pod)):
-                    # The log was begun anew: what was printed before is skipped.
-                    if number >= self.printed:
-                        self._write(line.decode(errors="replace").rstrip("\r\n"))
-                        self.printed += 1
-            except Unreachable:
-                failures += ended
-                if 0 < failures < LAST_TRIES:
-                    time.sleep(RECONNECT_SECONDS)
-                    continue
-            except TrainyardError:
-                pass  # The container has not started, and perhaps never will.
-            if ended:
-                return
-            over.wait(RECONNECT_SECONDS)
+    def _print(self, pod: str) -> None:
+        for number, line in enumerate(self._open_log(pod)):
+            # The log was begun anew: what was printed before is skipped.
+            if number >= self.printed:
+                self._write(line.decode(errors="replace").rstrip("\r\n"))
+                self.printed += 1
 
 
 class Printer:

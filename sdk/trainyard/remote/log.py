@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from trainyard.errors import NotFound, Timeout, TrainyardError
 from trainyard.remote.api import JsonObject
+from trainyard.remote.files import files_of
 from trainyard.remote.following import CONTAINER, LOGGING, LogFollower, pod_log
 from trainyard.remote.objects import TRAINING_JOBS, lines_of
-from trainyard.remote.runs import files_of
-from trainyard.remote.view import Story, has_ended, status_of
+from trainyard.remote.view import Story, has_begun, has_ended, status_of
 
 if TYPE_CHECKING:
     from trainyard.remote.workspace import Workspace
@@ -26,8 +26,7 @@ def lines_now(workspace: Workspace, job: Mapping[str, Any]) -> list[str]:
         except TrainyardError:
             # The container has not started, or has gone: what is saved is all there is.
             pass
-    status = job.get("status") or {}
-    return files_of(workspace, job).log().splitlines() if "jobName" in status else []
+    return files_of(workspace, job).log().splitlines() if has_begun(job) else []
 
 
 def follow(  # noqa: PLR0913 - all but the first two by name

@@ -12,7 +12,6 @@ from trainyard.record import check_tags
 from trainyard.remote import snapshot
 from trainyard.remote.api import JsonObject
 from trainyard.remote.experiment import Experiment, training_job
-from trainyard.remote.files import RunFiles
 from trainyard.remote.objects import API_VERSION, TRAINING_JOBS
 from trainyard.remote.submitted import SubmittedRun
 from trainyard.remote.view import experiment_of, near, number_of_name, with_tags
@@ -62,12 +61,6 @@ def listed(
 
     jobs = sorted(filter(fits, workspace.objects.list(TRAINING_JOBS)), key=_age, reverse=True)
     return jobs[:limit]
-
-
-def files_of(workspace: Workspace, job: Mapping[str, Any]) -> RunFiles:
-    """Return the files that the latest attempt of a run has saved."""
-    attempt = (job.get("status") or {}).get("attempt", 1)
-    return RunFiles(workspace.gateway, uid=str(job["metadata"]["uid"]), attempt=attempt)
 
 
 def create(

@@ -11,7 +11,7 @@ from trainyard.errors import ConfigError, Conflict, Forbidden, RunFailed, Timeou
 from trainyard.record import check_tags
 from trainyard.remote import run_models
 from trainyard.remote.api import JsonObject
-from trainyard.remote.files import RunFiles, default_target
+from trainyard.remote.files import RunFiles, default_target, files_of
 from trainyard.remote.following import Printer, pod_log
 from trainyard.remote.objects import TRAINING_JOBS
 from trainyard.remote.view import (
@@ -22,6 +22,7 @@ from trainyard.remote.view import (
     details_of,
     experiment_of,
     failure_of,
+    has_begun,
     has_ended,
     html_of,
     metrics_of_status,
@@ -147,13 +148,13 @@ class SubmittedRun:
     def get_details_with_logs(self) -> Details:
         """Return the same, and under ``logFiles`` what is in the logs that are saved."""
         details = self.get_details()
-        details["logFiles"] = self._files().log_texts() if self._has_begun() else {}
+        details["logFiles"] = self._files().log_texts() if has_begun(self._job) else {}
         return details
 
     def get_properties(self) -> dict[str, str]:
         """Return what the run was made of, and the properties that it was given, by its script too."""
         self.refresh()
-        said = self._files().said("properties") if self._has_begun() else {}
+        said = self._files().said("properties") if has_begun(self._job) else {}
         return {**said, **self.properties}
 
     def add_properties(self, properties: Mapping[str, Any]) -> None:
@@ -219,14 +220,14 @@ class SubmittedRun:
             The one metric that is wanted.
         """
         self.refresh()
-        metrics = self._files().metrics() if self._has_begun() else {}
+        metrics = self._files().metrics() if has_begun(self._job) else {}
         metrics = {**metrics, **{key: v for key, v in metrics_of_status(self._job).items() if key not in metrics}}
         return metrics if name is None else {key: value for key, value in metrics.items() if key == name}
 
     def get_file_names(self) -> list[str]:
         """Return the paths of the logs and outputs that are saved."""
         self.refresh()
-        return self._files().names() if self._has_begun() else []
+        return self._files().names() if has_begun(self._job) else []
 
     def download_file(self, name: str, output_file_path: str | os.PathLike[str] | None = None) -> None:
         """Download one file, to the same path below the current folder where no other place is said.
@@ -312,7 +313,7 @@ class SubmittedRun:
     def get_logs(self) -> str:
         """Return what the script has printed, as far as it is saved: some seconds behind while it runs."""
         self.refresh()
-        return self._files().log() if self._has_begun() else ""
+        return self._files().log() if has_begun(self._job) else ""
 
     def get_all_logs(self, destination: str | os.PathLike[str] | None = None) -> list[str]:
         """Download the logs that are saved to a folder, the current one by default, and return where they are now.
@@ -429,12 +430,8 @@ class SubmittedRun:
     def _repr_html_(self) -> str:
         return html_of(self._job, local=self.experiment.workspace.is_local)
 
-    def _has_begun(self) -> bool:
-        return "jobName" in (self._job.get("status") or {}) or has_ended(self._job)
-
     def _files(self) -> RunFiles:
-        attempt = (self._job.get("status") or {}).get("attempt", 1)
-        return RunFiles(self.experiment.workspace.gateway, uid=self.uid, attempt=attempt)
+        return files_of(self.experiment.workspace, self._job)
 
     def _printer(self) -> Printer:
         def stored() -> str:

@@ -36,6 +36,11 @@ def status_of(job: JsonObject) -> str:
     return _STATUSES.get(phase, phase)
 
 
+def has_begun(job: JsonObject) -> bool:
+    """Return whether a run has a Job, and so a folder for what it saves."""
+    return "jobName" in (job.get("status") or {})
+
+
 def has_ended(job: JsonObject) -> bool:
     """Return whether nothing more will happen to a run."""
     return (job.get("status") or {}).get("phase") in ENDED

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Hashable, Iterator, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from trainyard.contract import LOG_PARTS, METRICS_HISTORY, TRAIN_LOG, FileGrant
-from trainyard.errors import NotFound, Timeout, TrainyardError, Unreachable
+from trainyard.errors import NotFound, Timeout, TrainyardError
 from trainyard.remote.api import Api
 from trainyard.remote.files import RunFiles, entries_of, names_of
-from trainyard.remote.following import CONTAINER, LOGGING, SILENCE_SECONDS
-from trainyard.remote.following import LAST_TRIES as LAST_LINES_TRIES
+from trainyard.remote.following import CONTAINER, LOGGING, SILENCE_SECONDS, PodThread
 from trainyard.remote.objects import TRAINING_JOBS, lines_of
-from trainyard.remote.view import has_ended
+from trainyard.remote.view import has_begun, has_ended
 from trainyard.widgets.feed import LOG_LINES
 from trainyard.widgets.hub import Hub
 
@@ -27,7 +25,6 @@ JsonObject = Mapping[str, Any]
 # How soon it is noticed that nobody looks any more.
 WATCH_SECONDS: Final = 20.0
 RECONNECT_SECONDS: Final = 1.0
-LAST_LINES_SECONDS: Final = 10.0
 LAST_TRIES: Final = 5
 FILES_SECONDS: Final = 20.0
 # What is fetched of a saved log at most: its last lines are in there.
@@ -148,9 +145,9 @@ class ClusterSource:
 
     def _finish(self, hub: Hub, log: PodLog, job: JsonObject, stop: threading.Event) -> None:
         """Fetch what an ended run has saved; a gateway that is away for a moment is asked again."""
-        status = job.get("status") or {}
-        if "jobName" not in status:
+        if not has_begun(job):
             return
+        status = job["status"]
         for _ in range(LAST_TRIES):
             try:
                 found = self._tell_files(hub, status.get("attempt", 1))
@@ -209,10 +206,9 @@ class PodLog:
         self._namespace = namespace
         self._hub = hub
         self._stamped = stamped
-        self._over = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._thread = PodThread(self._read, name="run-details-log")
         self._response: Any = None
-        self._stopped = False
+        self._last = ""
         self.followed = ""
         self.lines = 0
 
@@ -223,21 +219,16 @@ class PodLog:
         if self.followed:
             self.finish()
             self._hub.new_log()
-        self.followed, self._over, self.lines = pod, threading.Event(), 0
-        self._thread = threading.Thread(target=self._read, args=(pod, self._over), name="run-details-log", daemon=True)
-        self._thread.start()
+        self.followed, self._last, self.lines = pod, "", 0
+        self._thread.begin(pod)
 
     def finish(self) -> None:
         """Wait, for a while, for the last lines of a pod that has ended."""
-        if self._thread is not None:
-            self._over.set()
-            self._thread.join(timeout=LAST_LINES_SECONDS)
-            self._thread = None
+        self._thread.finish()
 
     def stop(self) -> None:
         """Read no more."""
-        self._stopped = True
-        self._over.set()
+        self._thread.stop()
         response = self._response
         if response is not None:
             try:
@@ -246,27 +237,13 @@ class PodLog:
             except (ValueError, OSError, AttributeError):
                 return
 
-    def _read(self, pod: str, over: threading.Event) -> None:
-        last, failures = "", 0
-        while not self._stopped:
-            ended = over.is_set()
-            try:
-                for stamp, line in self._lines_of(pod, since=last):
-                    last = stamp
-                    self.lines += 1
-                    self._hub.lines([line])
-                    if self._stopped:
-                        return
-            except Unreachable:
-                failures += ended
-                if 0 < failures < LAST_LINES_TRIES:
-                    time.sleep(RECONNECT_SECONDS)
-                    continue
-            except TrainyardError:
-                pass  # The container has not started, and perhaps never will.
-            if ended:
+    def _read(self, pod: str) -> None:
+        for stamp, line in self._lines_of(pod, since=self._last):
+            self._last = stamp
+            self.lines += 1
+            self._hub.lines([line])
+            if self._thread.stopped:
                 return
-            over.wait(RECONNECT_SECONDS)
 
     def _lines_of(self, pod: str, *, since: str) -> Iterator[tuple[str, str]]:
         path = f"/api/v1/namespaces/{self._namespace}/pods/{pod}/log"

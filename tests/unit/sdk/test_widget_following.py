@@ -26,6 +26,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(hub, "HEARTBEAT_SECONDS", 0.05)
     monkeypatch.setattr(hub, "ASKED_SECONDS", 0.1)
     monkeypatch.setattr(cluster, "RECONNECT_SECONDS", 0.01)
+    monkeypatch.setattr("trainyard.remote.following.RECONNECT_SECONDS", 0.01)
 
 
 def until(condition):
