@@ -119,32 +119,36 @@ class Objects:
             If `timeout` seconds are over.
         """
         end = None if timeout is None else time.monotonic() + timeout
-        seen = self.get(plural, name)
+        seen, at = self._look(plural, name)
+        if seen is None:
+            # Says in the API server's words that there is none.
+            seen = self.get(plural, name)
         yield seen
         while True:
             left = WATCH_SECONDS if end is None else min(WATCH_SECONDS, end - time.monotonic())
             if left <= 0:
                 raise Timeout(f"{plural}/{name} is not there yet after {timeout:g} s; it goes on by itself")
             try:
-                found, at = self._look(plural, name)
-                if found["metadata"]["resourceVersion"] != seen["metadata"]["resourceVersion"]:
-                    seen = found
-                    yield found
-                for found in self._watch_once(plural, name, at=at, seconds=left):
-                    seen = found
-                    yield found
+                if not at:
+                    found, at = self._look(plural, name)
+                    if found is None:
+                        raise NotFound(f"{plural}/{name} was deleted")
+                    if found["metadata"]["resourceVersion"] != seen["metadata"]["resourceVersion"]:
+                        seen = found
+                        yield seen
+                for seen in self._watch_once(plural, name, at=at, seconds=left):
+                    yield seen
             except Unreachable:
                 time.sleep(RECONNECT_SECONDS)
+            at = ""
 
-    def _look(self, plural: str, name: str) -> tuple[JsonObject, str]:
-        """Return an object, and the version of the cluster's state that a watch goes on from.
+    def _look(self, plural: str, name: str) -> tuple[JsonObject | None, str]:
+        """Return an object, if it is there, and the version of the cluster's state that a watch goes on from.
 
         The object's own version may be too old for that, and a watch from none says nothing of what was deleted before.
         """
         answer = self.api.request("GET", self._path(plural), query={"fieldSelector": f"metadata.name={name}"})
-        if not answer["items"]:
-            raise NotFound(f"{plural}/{name} was deleted")
-        return answer["items"][0], answer["metadata"]["resourceVersion"]
+        return next(iter(answer["items"]), None), answer["metadata"]["resourceVersion"]
 
     def _watch_once(self, plural: str, name: str, *, at: str, seconds: float) -> Iterator[JsonObject]:
         whole = max(1, round(seconds))

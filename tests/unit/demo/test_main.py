@@ -69,6 +69,7 @@ class OneCluster:
 COMPLETED = {
     "phase": "Completed",
     "attempt": 2,
+    "jobName": "mnist-2-0a1b2c3d-2",
     "metrics": {"accuracy": 0.9253, "regularization rate": 0.8},
     "models": [
         {"name": "sklearn_mnist", "path": "outputs/sklearn_mnist_model.pkl", "id": "sklearn_mnist:1", "version": 1}

@@ -101,28 +101,29 @@ def test_a_watch_begins_with_what_is_there_and_goes_on_over_lost_connections(mon
         Response(event("MODIFIED", 4), event("DELETED")),
     ]
     looks = [at("10", version(0, n=0)), at("20", version(2, n=2)), Unreachable("away"), at("30", version(2, n=2))]
-    found, api = objects(version(0, n=0), *looks, watches=watches)
+    found, api = objects(*looks, watches=watches)
     watch = found.watch("trainingjobs", "a")
     assert [next(watch)["n"] for _ in range(4)] == [0, 1, 2, 4]
     assert api.begun == ["10", "20", "30"]
     with pytest.raises(NotFound, match="trainingjobs/a was deleted"):
         next(watch)
+    assert len(api.asked) == len(looks), "it asks once for each watch"
 
 
 def test_a_watch_hears_of_what_was_deleted_while_it_heard_nothing():
-    found, _ = objects(version(0), at("10", version(0)), at("20"), watches=[Response()])
+    found, _ = objects(at("10", version(0)), at("20"), watches=[Response()])
     with pytest.raises(NotFound, match="trainingjobs/a was deleted"):
         list(found.watch("trainingjobs", "a"))
 
 
 def test_a_watch_has_an_end_where_one_is_given():
-    found, _ = objects({"metadata": {"name": "a"}})
+    found, _ = objects(at("10", version(0)))
     with pytest.raises(Timeout, match="it goes on by itself"):
         list(found.watch("trainingjobs", "a", timeout=0))
 
 
 def test_a_watch_of_nothing_says_so():
-    found, _ = objects(NotFound("no such run"))
+    found, _ = objects(at("10"), NotFound("no such run"))
     with pytest.raises(NotFound, match="no such run"):
         next(found.watch("trainingjobs", "a"))
 
