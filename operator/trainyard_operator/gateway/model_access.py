@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from trainyard_operator.api.names import REGISTERED_MODEL, SUBJECT_ACCESS_REVIEW
 from trainyard_operator.gateway.ports import AccessReviewer, Identity
+from trainyard_operator.gateway.remembered import Remembered
 from trainyard_operator.kube.client import Client
 
 # A download of many pages asks once; a right that was taken away is gone after as long.
 ALLOWED_SECONDS = 10.0
 # Shorter: whoever has just written the missing Role tries again at once.
 DENIED_SECONDS = 3.0
-_REMEMBERED = 10_000
 
 
 class KubeAccessReviewer:
@@ -53,30 +51,18 @@ class KubeAccessReviewer:
         return status.get("allowed") is True and status.get("denied") is not True
 
 
-@dataclass(frozen=True)
-class _Known:
-    allowed: bool
-    until: float
-
-
 class CachedAccessReviewer:
     """`AccessReviewer` that asks another one at most once in some seconds for each account and model."""
 
     def __init__(self, inner: AccessReviewer, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._inner = inner
-        self._clock = clock
-        self._known: OrderedDict[tuple[str, str, str, str], _Known] = OrderedDict()
+        self._known: Remembered[tuple[str, str, str, str], bool] = Remembered(clock=clock)
 
     async def may_get_model(self, identity: Identity, *, namespace: str, name: str) -> bool:
         """Return whether the identity's service account may get the RegisteredModel object `name`."""
         key = (identity.namespace, identity.service_account, namespace, name)
-        known = self._known.get(key)
-        if known is not None and self._clock() < known.until:
-            return known.allowed
-        allowed = await self._inner.may_get_model(identity, namespace=namespace, name=name)
-        seconds = ALLOWED_SECONDS if allowed else DENIED_SECONDS
-        self._known[key] = _Known(allowed, self._clock() + seconds)
-        self._known.move_to_end(key)
-        if len(self._known) > _REMEMBERED:
-            self._known.popitem(last=False)
-        return allowed
+        return await self._known.answer(
+            key,
+            ask=lambda: self._inner.may_get_model(identity, namespace=namespace, name=name),
+            seconds=lambda allowed: ALLOWED_SECONDS if allowed else DENIED_SECONDS,
+        )

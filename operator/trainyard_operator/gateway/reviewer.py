@@ -6,21 +6,19 @@ import base64
 import hashlib
 import json
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from trainyard.contract import TOKEN_AUDIENCE
 from trainyard_operator.api.names import TOKEN_REVIEW
 from trainyard_operator.gateway.ports import Identity, TokenReviewer
+from trainyard_operator.gateway.remembered import Remembered
 from trainyard_operator.kube.client import Client
 
 MAX_TOKEN_CHARS = 16_384
 VALID_SECONDS = 60.0
 # Long enough that a broken client in a loop costs the API server little, short enough that no mistake lasts.
 INVALID_SECONDS = 5.0
-_REMEMBERED = 10_000
 
 _USER_PREFIX = "system:serviceaccount:"
 _POD_NAME = "authentication.kubernetes.io/pod-name"
@@ -63,12 +61,6 @@ def identity_of(status: Mapping[str, Any]) -> Identity | None:
     )
 
 
-@dataclass(frozen=True)
-class _Known:
-    identity: Identity | None
-    until: float
-
-
 class CachedReviewer:
     """`TokenReviewer` that asks another one at most once a minute for each token, and keeps digests, not tokens."""
 
@@ -80,25 +72,19 @@ class CachedReviewer:
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._inner = inner
-        self._clock = clock
         self._wall_clock = wall_clock
-        self._known: OrderedDict[bytes, _Known] = OrderedDict()
+        self._known: Remembered[bytes, Identity | None] = Remembered(clock=clock)
 
     async def review(self, token: str) -> Identity | None:
         """Return whom `token` speaks for, None where it is not valid."""
         if not token or len(token) > MAX_TOKEN_CHARS or not token.isascii():
             return None
         digest = hashlib.sha256(token.encode()).digest()
-        known = self._known.get(digest)
-        if known is not None and self._clock() < known.until:
-            return known.identity
-        identity = await self._inner.review(token)
-        seconds = INVALID_SECONDS if identity is None else min(VALID_SECONDS, self._left(token))
-        self._known[digest] = _Known(identity, self._clock() + seconds)
-        self._known.move_to_end(digest)
-        if len(self._known) > _REMEMBERED:
-            self._known.popitem(last=False)
-        return identity
+
+        def seconds(identity: Identity | None) -> float:
+            return INVALID_SECONDS if identity is None else min(VALID_SECONDS, self._left(token))
+
+        return await self._known.answer(digest, ask=lambda: self._inner.review(token), seconds=seconds)
 
     def _left(self, token: str) -> float:
         # The API server has just checked this token's signature, so what it says of its own end is true.

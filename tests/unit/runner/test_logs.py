@@ -71,7 +71,7 @@ while not os.path.exists("go"):
 """
 
 
-def test_a_printed_line_is_in_the_store_within_five_seconds(pod, wait_until):
+def test_a_printed_line_is_kept_back_for_less_than_five_seconds(pod, wait_until):
     # So long it is kept back on purpose; what comes on top is the machine's.
     assert SETTLE_SECONDS + SHIP_SECONDS < 5
     pod.prepared(LIVE).start()
