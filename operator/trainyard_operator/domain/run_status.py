@@ -27,12 +27,13 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 _HUGE = 1e12  # no percentage and no number of seconds; NaN is not below it either
 # What only says more about the same state waits this long after the last write, so that a run costs few of them.
-METRICS_SECONDS = 3
+METRICS_SECONDS = 2  # the spacing of reports: more would only have the write tell an older one
 WORDS_SECONDS = 10
 
 # Places in a queue shift with every run that ends; the further behind, the later a run may read about it.
 PLACE_SECONDS = 30  # for each ten places
 NEAR = 3
+NEAR_SECONDS = 3
 # Reasons that a person should act on: written at once and told as a Warning.
 _TROUBLE = frozenset(
     {
@@ -163,7 +164,7 @@ def write_delay(
     patience = METRICS_SECONDS if old.get("metrics") != new.get("metrics") else WORDS_SECONDS
     if new.get("phase") == Phase.QUEUED and "queue" in new:
         position = new["queue"]["position"]
-        patience = METRICS_SECONDS if position <= NEAR else PLACE_SECONDS * -(-position // 10)
+        patience = NEAR_SECONDS if position <= NEAR else PLACE_SECONDS * -(-position // 10)
     return max(0.0, patience - (now - last_write).total_seconds())
 
 

@@ -157,8 +157,8 @@ def test_metrics_reach_the_status_while_the_script_runs_but_not_with_a_write_for
     seen = view(job=job(), pods=[pod(running=True)], live=live, last_write=NOW - timedelta(seconds=1))
     plan, _ = step(running(), seen)
     assert plan.status is None
-    assert plan.requeue_after == pytest.approx(2)
-    plan, after = step(running(), replace(seen, last_write=NOW - timedelta(seconds=4)))
+    assert plan.requeue_after == pytest.approx(1)
+    plan, after = step(running(), replace(seen, last_write=NOW - timedelta(seconds=2)))
     assert after["status"]["metrics"] == {"loss": 0.5}
     assert after["status"]["metricSummary"] == "loss=0.5"
 
