@@ -118,9 +118,9 @@ $(CACHE)/uv/bin/uv:
 
 .PHONY: docs
 docs: setup ## Write the pages of the kinds anew from the CRDs, and those of the SDK from its docstrings
-	$(PYTHON) tools/crd_docs.py
-	$(PYTHON) tools/reason_docs.py
-	$(PYTHON) tools/sdk_docs.py
+	$(PYTHON) -m tools.crd_docs
+	$(PYTHON) -m tools.reason_docs
+	$(PYTHON) -m tools.sdk_docs
 
 .PHONY: clean
 clean: down ## Remove everything that was made in this checkout, but not the cache in ~/.cache/trainyard

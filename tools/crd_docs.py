@@ -1,11 +1,10 @@
 """Write docs/kinds/: one reference page a kind, made from `crds/`, the operator's reasons and an example.
 
-Run it as ``python tools/crd_docs.py`` after a change of either; with ``--check`` it only says whether a page is stale.
+Run it as ``python -m tools.crd_docs`` after a change of either; with ``--check`` it only says whether a page is stale.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from tools.generated import write_pages
 from trainyard_operator.api import reasons
 from trainyard_operator.api.names import COMPUTE_CLUSTER, REGISTERED_MODEL, TRAINING_JOB, Kind
 
@@ -76,7 +76,7 @@ def render(page: Page) -> str:
     schema = version["schema"]["openAPIV3Schema"]
     example = (EXAMPLES / f"{page.name}.yaml").read_text().rstrip()
     parts = [
-        f"<!-- Made by tools/crd_docs.py from {source}: change that file, then run `python tools/crd_docs.py`. -->",
+        f"<!-- Made by tools/crd_docs.py from {source}: change that file, then run `python -m tools.crd_docs`. -->",
         f"# {page.kind.kind}",
         schema["description"],
         f"`apiVersion: {page.kind.api_version}`; namespaced; short name `{names['shortNames'][0]}`.",
@@ -195,20 +195,8 @@ def _sentence(text: str) -> str:
 
 def main(arguments: list[str]) -> int:
     """Write the pages, or with ``--check`` compare them."""
-    parser = argparse.ArgumentParser(description="Write the reference pages of docs/kinds/.")
-    parser.add_argument("--check", action="store_true", help="write nothing; fail if a page is stale")
-    check = parser.parse_args(arguments).check
-    stale = 0
-    for page in ALL:
-        path, text = PAGES / f"{page.name}.md", render(page)
-        if path.exists() and path.read_text() == text:
-            continue
-        stale += 1
-        print(f"{path.relative_to(ROOT)} {'is stale' if check else 'written'}")
-        if not check:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-    return 1 if check and stale else 0
+    pages = {PAGES / f"{page.name}.md": render(page) for page in ALL}
+    return write_pages(pages, arguments=arguments, root=ROOT, description="Write the reference pages of docs/kinds/.")
 
 
 if __name__ == "__main__":

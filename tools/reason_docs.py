@@ -1,14 +1,14 @@
 """Writes the table of reasons in docs/life-of-a-run.md from what the operator says and does.
 
-Run it as ``python tools/reason_docs.py`` after a change of a reason; with ``--check`` it only says whether it is stale.
+Run it as ``python -m tools.reason_docs`` after a change of a reason; with ``--check`` it only says whether it is stale.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
+from tools.generated import write_pages
 from trainyard_operator.api.reasons import TrainingJobReason
 from trainyard_operator.domain.retries import COUNTED, DISRUPTIONS
 
@@ -40,17 +40,12 @@ def render(text: str) -> str:
 
 def main(arguments: list[str]) -> int:
     """Write the table, or with ``--check`` compare it."""
-    parser = argparse.ArgumentParser(description="Write the table of reasons in docs/life-of-a-run.md.")
-    parser.add_argument("--check", action="store_true", help="write nothing; fail if the table is stale")
-    check = parser.parse_args(arguments).check
-    text = PAGE.read_text()
-    wanted = render(text)
-    if text == wanted:
-        return 0
-    print(f"{PAGE.relative_to(ROOT)} {'is stale' if check else 'written'}")
-    if not check:
-        PAGE.write_text(wanted)
-    return 1 if check else 0
+    return write_pages(
+        {PAGE: render(PAGE.read_text())},
+        arguments=arguments,
+        root=ROOT,
+        description="Write the table of reasons in docs/life-of-a-run.md.",
+    )
 
 
 if __name__ == "__main__":

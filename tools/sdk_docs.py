@@ -1,12 +1,11 @@
 """Write docs/reference/: the Python SDK's pages, made from its type hints and docstrings.
 
-Run it as ``python tools/sdk_docs.py`` after a change of either; with ``--check`` it only says whether a page is stale.
+Run it as ``python -m tools.sdk_docs`` after a change of either; with ``--check`` it only says whether a page is stale.
 The package is read and never imported, so that what it needs has not to be installed.
 """
 
 from __future__ import annotations
 
-import argparse
 import re
 import sys
 from dataclasses import dataclass
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import griffe
+
+from tools.generated import write_pages
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -380,21 +381,11 @@ def _cell(text: str) -> str:
 
 def main(arguments: list[str]) -> int:
     """Write the pages, or with ``--check`` compare them."""
-    parser = argparse.ArgumentParser(description="Write the reference pages of docs/reference/.")
-    parser.add_argument("--check", action="store_true", help="write nothing; fail if a page is stale")
-    check = parser.parse_args(arguments).check
-    stale = 0
     texts = {INDEX: render_index(), **{page.name: render(page) for page in ALL}}
-    for name, text in texts.items():
-        path = PAGES / f"{name}.md"
-        if path.exists() and path.read_text() == text:
-            continue
-        stale += 1
-        print(f"{path.relative_to(ROOT)} {'is stale' if check else 'written'}")
-        if not check:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-    return 1 if check and stale else 0
+    pages = {PAGES / f"{name}.md": text for name, text in texts.items()}
+    return write_pages(
+        pages, arguments=arguments, root=ROOT, description="Write the reference pages of docs/reference/."
+    )
 
 
 if __name__ == "__main__":

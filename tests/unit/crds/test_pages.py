@@ -24,7 +24,7 @@ def test_the_committed_pages_are_fresh():
     stale = [
         page.name for page in crd_docs.ALL if (crd_docs.PAGES / f"{page.name}.md").read_text() != crd_docs.render(page)
     ]
-    assert stale == [], "run python tools/crd_docs.py"
+    assert stale == [], "run python -m tools.crd_docs"
 
 
 def test_there_is_no_page_of_anything_else():

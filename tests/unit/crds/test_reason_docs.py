@@ -8,7 +8,7 @@ from trainyard_operator.api.reasons import TrainingJobReason
 
 def test_the_table_of_reasons_says_what_the_operator_does():
     text = reason_docs.PAGE.read_text()
-    assert text == reason_docs.render(text), "run python tools/reason_docs.py"
+    assert text == reason_docs.render(text), "run python -m tools.reason_docs"
     assert reason_docs.main(["--check"]) == 0
 
 
